@@ -1,0 +1,66 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Every Swift target: language mode 6, and each unsafe step marked where it stands.
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .strictMemorySafety(),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+let package = Package(
+  name: "precast",
+  products: [
+    .library(name: "Precast", targets: ["Precast"]),
+    .library(name: "PrecastRuntime", targets: ["PrecastRuntime"]),
+    .library(name: "PrecastWASI", targets: ["PrecastWASI"]),
+    .executable(name: "precast", targets: ["precast"]),
+    .executable(name: "precast-bench", targets: ["precast-bench"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+  ],
+  targets: [
+    .systemLibrary(name: "CLibELF", path: "Sources/CLibELF", pkgConfig: "libelf", providers: [.apt(["libelf-dev"])]),
+    .target(name: "CPrecastHost", path: "Sources/HostSupport"),
+    .target(name: "PrecastWasm", path: "Sources/Wasm", swiftSettings: settings),
+    .target(name: "PrecastMachineCode", path: "Sources/MachineCode", swiftSettings: settings),
+    .target(
+      name: "PrecastArtifact", dependencies: ["PrecastWasm", "PrecastMachineCode"],
+      path: "Sources/Artifact", swiftSettings: settings),
+    .target(
+      name: "PrecastArtifactWriter",
+      dependencies: ["PrecastArtifact", "CLibELF", .product(name: "Crypto", package: "swift-crypto")],
+      path: "Sources/ArtifactWriter", swiftSettings: settings),
+    .target(
+      name: "PrecastCompiler", dependencies: ["PrecastWasm", "PrecastMachineCode", "PrecastArtifactWriter"],
+      path: "Sources/Compiler", swiftSettings: settings),
+    .target(
+      name: "PrecastLoader", dependencies: ["PrecastArtifact", "PrecastMachineCode", "CPrecastHost"],
+      path: "Sources/Loader", swiftSettings: settings),
+    .target(name: "PrecastRuntime", dependencies: ["PrecastLoader"], path: "Sources/Runtime", swiftSettings: settings),
+    .target(name: "PrecastWASI", dependencies: ["PrecastRuntime", "CPrecastHost"], path: "Sources/WASI", swiftSettings: settings),
+    .target(
+      name: "Precast", dependencies: ["PrecastRuntime", "PrecastWASI", "PrecastCompiler"],
+      path: "Sources/Precast", swiftSettings: settings),
+    .executableTarget(
+      name: "precast",
+      dependencies: ["Precast", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "Sources/CLI", swiftSettings: settings),
+    .executableTarget(
+      name: "precast-bench", dependencies: ["Precast"], path: "Sources/Benchmarks", swiftSettings: settings),
+
+    .testTarget(name: "WasmTests", dependencies: ["PrecastWasm"], path: "Tests/WasmTests"),
+    .testTarget(name: "MachineCodeTests", dependencies: ["PrecastMachineCode"], path: "Tests/MachineCodeTests"),
+    .testTarget(name: "ArtifactTests", dependencies: ["PrecastArtifact"], path: "Tests/ArtifactTests"),
+    .testTarget(name: "ArtifactWriterTests", dependencies: ["PrecastArtifactWriter"], path: "Tests/ArtifactWriterTests"),
+    .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),
+    .testTarget(name: "LoaderTests", dependencies: ["PrecastLoader", "PrecastCompiler"], path: "Tests/LoaderTests"),
+    .testTarget(name: "RuntimeTests", dependencies: ["Precast"], path: "Tests/RuntimeTests"),
+    .testTarget(name: "WASITests", dependencies: ["Precast"], path: "Tests/WASITests"),
+    .testTarget(name: "PrecastTests", dependencies: ["Precast"], path: "Tests/PrecastTests"),
+    .testTarget(name: "CLITests", dependencies: ["precast"], path: "Tests/CLITests"),
+  ]
+)

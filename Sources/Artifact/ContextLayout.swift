@@ -1,0 +1,148 @@
+/// Where things stand in the contexts that generated code and host share.
+///
+/// An *instance context* is one block of memory per instance: a fixed header, then globals,
+/// memories, tables and imported functions at offsets that depend only on the module's counts.
+/// The compiler bakes these offsets into the text, so they are part of the artifact's
+/// compatibility record (`ContextLayout.version`).
+///
+///      0  base of memory 0                 (0 where there is none)
+///      8  store context                    -> StoreContextLayout
+///     16  table of built-ins               -> one pointer a `Builtin`
+///     24  canonical signature numbers      -> UInt32[type index]
+///     32  kind (UInt32): instance or host function, then UInt32 reserved
+///     40  host callback                    (host function contexts only)
+///     48  opaque, owned by the runtime
+///     56  opaque, owned by the runtime
+///     64  defined globals                  16 bytes each, the value in place
+///      .  imported globals                 pointer to the 16-byte cell, 8 bytes each
+///      .  defined memories                 16 bytes each: base, length in bytes
+///      .  imported memories                pointer to such a pair, 8 bytes each
+///      .  defined tables                   16 bytes each: elements, length in elements
+///      .  imported tables                  pointer to such a pair, 8 bytes each
+///      .  imported functions               16 bytes each: code, context
+///
+/// A *host function context* has the same header and nothing else.
+public struct ContextLayout: Sendable, Equatable {
+  /// Changes whenever an offset or a convention shared with generated code changes.
+  public static let version: UInt32 = 1
+
+  public static let memory0Base = 0
+  public static let store = 8
+  public static let builtinTable = 16
+  public static let signatureIDs = 24
+  public static let kind = 32
+  public static let hostCallback = 40
+  public static let opaque0 = 48
+  public static let opaque1 = 56
+  public static let headerSize = 64
+
+  /// `kind` of an instance context: "inst".
+  public static let kindInstance: UInt32 = 0x7473_6E69
+  /// `kind` of a host function context: "host".
+  public static let kindHostFunction: UInt32 = 0x7473_6F68
+
+  public let importedGlobals: Int
+  public let definedGlobalsOffset: Int
+  public let importedGlobalsOffset: Int
+  public let importedMemories: Int
+  public let definedMemoriesOffset: Int
+  public let importedMemoriesOffset: Int
+  public let importedTables: Int
+  public let definedTablesOffset: Int
+  public let importedTablesOffset: Int
+  public let importedFunctionsOffset: Int
+  /// Size of the whole context in bytes, a multiple of 16.
+  public let size: Int
+
+  public init(
+    importedFunctions: Int, importedTables: Int, importedMemories: Int, importedGlobals: Int,
+    definedTables: Int, definedMemories: Int, definedGlobals: Int
+  ) {
+    func align16(_ n: Int) -> Int { (n + 15) & ~15 }
+    self.importedGlobals = importedGlobals
+    self.importedMemories = importedMemories
+    self.importedTables = importedTables
+    definedGlobalsOffset = Self.headerSize
+    importedGlobalsOffset = definedGlobalsOffset + definedGlobals * 16
+    definedMemoriesOffset = align16(importedGlobalsOffset + importedGlobals * 8)
+    importedMemoriesOffset = definedMemoriesOffset + definedMemories * 16
+    definedTablesOffset = align16(importedMemoriesOffset + importedMemories * 8)
+    importedTablesOffset = definedTablesOffset + definedTables * 16
+    importedFunctionsOffset = align16(importedTablesOffset + importedTables * 8)
+    size = importedFunctionsOffset + importedFunctions * 16
+  }
+
+  /// A place that generated code reaches from the context: directly, or through a pointer in it.
+  public struct Place: Sendable, Equatable {
+    /// Offset from the context, of the thing itself or of the pointer to it.
+    public let offset: Int
+    /// Whether a pointer stands at `offset`.
+    public let isIndirect: Bool
+
+    public init(offset: Int, isIndirect: Bool) {
+      self.offset = offset
+      self.isIndirect = isIndirect
+    }
+  }
+
+  /// The 16-byte cell of a global.
+  public func global(_ index: Int) -> Place {
+    index < importedGlobals
+      ? Place(offset: importedGlobalsOffset + index * 8, isIndirect: true)
+      : Place(offset: definedGlobalsOffset + (index - importedGlobals) * 16, isIndirect: false)
+  }
+
+  /// The pair (base, length in bytes) of a memory.
+  public func memory(_ index: Int) -> Place {
+    index < importedMemories
+      ? Place(offset: importedMemoriesOffset + index * 8, isIndirect: true)
+      : Place(offset: definedMemoriesOffset + (index - importedMemories) * 16, isIndirect: false)
+  }
+
+  /// The pair (elements, length in elements) of a table.
+  public func table(_ index: Int) -> Place {
+    index < importedTables
+      ? Place(offset: importedTablesOffset + index * 8, isIndirect: true)
+      : Place(offset: definedTablesOffset + (index - importedTables) * 16, isIndirect: false)
+  }
+
+  /// The pair (code, context) of an imported function.
+  public func importedFunction(_ index: Int) -> Int { importedFunctionsOffset + index * 16 }
+}
+
+/// The part of a store that generated code sees; `struct precast_store_context` in `precast_host.h`.
+public enum StoreContextLayout {
+  /// Lowest stack pointer that wasm code may have.
+  public static let stackLimit = 0
+  /// The innermost activation of the store: `struct precast_activation`.
+  public static let activation = 8
+}
+
+/// One entry from the host into wasm; `struct precast_activation` in `precast_host.h`.
+public enum ActivationLayout {
+  /// Stack pointer to restore when the activation ends in a trap or a host error.
+  public static let resumeStackPointer = 0
+  /// Where to continue then: in the entry trampoline, which returns 1.
+  public static let resumeProgramCounter = 8
+  /// Frame pointer of the entry trampoline: a stack walk ends there.
+  public static let entryFramePointer = 16
+  /// Frame pointer of the exit trampoline while a host function runs; otherwise stale.
+  public static let exitFramePointer = 24
+}
+
+/// A function reference: what a `funcref` value points to, owned by the store.
+///
+/// A `funcref` value is 0 for null, or the address of such a block. In a *table* of functions an
+/// element is 0 while it has not been resolved (filled lazily), otherwise the value with bit 0 set
+/// (so a resolved null is 1). In tables of `externref`, elements are plain values.
+public enum FunctionReferenceLayout {
+  /// Code, by the wasm convention.
+  public static let code = 0
+  /// The context that the code expects in its context register.
+  public static let context = 8
+  /// Canonical signature number (UInt32).
+  public static let signatureID = 16
+  /// The entry trampoline for the function's type (0 for host functions).
+  public static let entryTrampoline = 24
+  public static let size = 32
+}

@@ -1,0 +1,1 @@
+#include "precast_host.h"
