@@ -40,7 +40,7 @@ let package = Package(
     .target(
       name: "PrecastLoader", dependencies: ["PrecastArtifact", "PrecastMachineCode", "CPrecastHost"],
       path: "Sources/Loader", swiftSettings: settings),
-    .target(name: "PrecastRuntime", dependencies: ["PrecastLoader"], path: "Sources/Runtime", swiftSettings: settings),
+    .target(name: "PrecastRuntime", dependencies: ["PrecastLoader", "CPrecastHost"], path: "Sources/Runtime", swiftSettings: settings),
     .target(name: "PrecastWASI", dependencies: ["PrecastRuntime", "CPrecastHost"], path: "Sources/WASI", swiftSettings: settings),
     .target(
       name: "Precast", dependencies: ["PrecastRuntime", "PrecastWASI", "PrecastCompiler"],

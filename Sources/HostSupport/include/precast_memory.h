@@ -1,0 +1,51 @@
+// Mapping helpers with the flags Swift cannot see (`MAP_FIXED_NOREPLACE`, `MFD_*`, `F_ADD_SEALS`),
+// and errors as negative errno values instead of a thread-local.
+//
+// Addresses are integers here: a reservation is address space, not memory that may be read.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// The size of a page.
+size_t precast_page_size(void);
+
+/// Reserves address space that cannot be accessed and costs no memory. `*address` is page-aligned.
+int precast_reserve(size_t size, uint64_t *address);
+
+/// Makes a range of a reservation readable and writable; new pages read as zero.
+int precast_commit(uint64_t address, size_t size);
+
+/// Makes a range inaccessible again and gives its pages back; it stays reserved.
+int precast_decommit(uint64_t address, size_t size);
+
+/// Maps part of a file copy-on-write over a range of a reservation, readable and writable.
+int precast_map_image(uint64_t address, size_t size, int fd, uint64_t offset);
+
+/// Puts zero pages (new, private, readable and writable) over a range of a reservation.
+int precast_map_zero(uint64_t address, size_t size);
+
+/// Drops a range's private pages: it then reads as first mapped (zero, or the image).
+int precast_reset(uint64_t address, size_t size);
+
+/// Gives address space back.
+int precast_release(uint64_t address, size_t size);
+
+/// Maps a whole artifact: everything read-only, but `[text_offset, text_offset + text_size)`
+/// readable and executable. Nothing is ever writable.
+int precast_map_artifact(int fd, size_t size, size_t text_offset, size_t text_size, uint64_t *address);
+
+/// An anonymous file with a copy of `size` bytes, sealed against any change. Returns its
+/// descriptor (close-on-exec) or a negative errno.
+int precast_sealed_memfd(const char *name, const void *bytes, size_t size);
+
+/// Raises the soft limit on descriptors to the hard one. Returns 1 when that made room, otherwise 0.
+int precast_raise_descriptor_limit(void);
+
+#ifdef __cplusplus
+}
+#endif

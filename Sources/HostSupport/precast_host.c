@@ -1,1 +1,0 @@
-#include "precast_host.h"

@@ -1,0 +1,107 @@
+#define _GNU_SOURCE
+#include "precast_memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+static void *pointer(uint64_t address) { return (void *)(uintptr_t)address; }
+
+size_t precast_page_size(void) {
+  static size_t size;  // every thread would write the same value
+  size_t known = __atomic_load_n(&size, __ATOMIC_RELAXED);
+  if (known == 0) {
+    known = (size_t)sysconf(_SC_PAGESIZE);
+    __atomic_store_n(&size, known, __ATOMIC_RELAXED);
+  }
+  return known;
+}
+
+int precast_reserve(size_t size, uint64_t *address) {
+  void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) return -errno;
+  *address = (uint64_t)(uintptr_t)p;
+  return 0;
+}
+
+int precast_commit(uint64_t address, size_t size) {
+  return mprotect(pointer(address), size, PROT_READ | PROT_WRITE) == 0 ? 0 : -errno;
+}
+
+int precast_decommit(uint64_t address, size_t size) {
+  // A new mapping instead of mprotect and madvise: one call, and an image that was mapped here
+  // does not come back.
+  void *p = mmap(
+      pointer(address), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  return p == MAP_FAILED ? -errno : 0;
+}
+
+int precast_map_image(uint64_t address, size_t size, int fd, uint64_t offset) {
+  void *p = mmap(
+      pointer(address), size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd, (off_t)offset);
+  return p == MAP_FAILED ? -errno : 0;
+}
+
+int precast_map_zero(uint64_t address, size_t size) {
+  void *p = mmap(
+      pointer(address), size, PROT_READ | PROT_WRITE,
+      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  return p == MAP_FAILED ? -errno : 0;
+}
+
+int precast_reset(uint64_t address, size_t size) {
+  return madvise(pointer(address), size, MADV_DONTNEED) == 0 ? 0 : -errno;
+}
+
+int precast_release(uint64_t address, size_t size) {
+  return munmap(pointer(address), size) == 0 ? 0 : -errno;
+}
+
+int precast_map_artifact(int fd, size_t size, size_t text_offset, size_t text_size, uint64_t *address) {
+  // Two calls: the file as a whole, then the text's protection. Reserving first and mapping text
+  // and rest separately would take three, and mapping executable first and taking the right away
+  // from the rest would leave metadata executable for a moment.
+  char *p = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (p == MAP_FAILED) return -errno;
+  if (text_size != 0 && mprotect(p + text_offset, text_size, PROT_READ | PROT_EXEC) != 0) {
+    int error = errno;
+    munmap(p, size);
+    return -error;
+  }
+  *address = (uint64_t)(uintptr_t)p;
+  return 0;
+}
+
+int precast_sealed_memfd(const char *name, const void *bytes, size_t size) {
+  int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd < 0) return -errno;
+  const char *next = bytes;
+  while (size != 0) {
+    ssize_t written = write(fd, next, size);
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      int error = errno;
+      close(fd);
+      return -error;
+    }
+    next += written;
+    size -= (size_t)written;
+  }
+  if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0) {
+    int error = errno;
+    close(fd);
+    return -error;
+  }
+  return fd;
+}
+
+int precast_raise_descriptor_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return 0;
+  limit.rlim_cur = limit.rlim_max;
+  return setrlimit(RLIMIT_NOFILE, &limit) == 0;
+}
