@@ -1,0 +1,73 @@
+# make          installs what the build needs and makes .build/release/precast
+# make demo     the same, and shows the main job on a real program: compile, look, load, run
+# make test     the same with what the tests need, then every test
+# make lint     the formatter's rules, none broken
+# make bench    the figures of Docs/, beside a peer's where one is installed
+# make asan     the tests under address sanitizer
+# make golden   writes the golden files of the tests anew, for a look at the difference
+# make demo-wasm  builds the demo's wasm and its expected output anew
+#
+# Everything that is made, fetched or installed goes into .build/ (and TestData/Corpus/), but for Debian's packages.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: build demo test lint bench asan golden demo-wasm corpus setup-build setup-test
+
+WITH := .ci/with-tools
+# Libraries that .ci/setup had to unpack beside the system's are found at run time as well. (Looked up when a recipe starts,
+# after the set-up.)
+LOCAL = $(shell [ ! -d .build/tools/root ] || echo $(CURDIR)/.build/tools/root/usr/lib/$$(uname -m)-linux-gnu)
+RPATH = $(if $(LOCAL),-Xlinker -rpath -Xlinker $(LOCAL))
+
+# The command carries the Swift runtime in it: it starts in half the time, and needs no toolchain where it runs.
+RELEASE = swift build -c release --static-swift-stdlib $(RPATH)
+# The tests are optimised too: the specification's suite and whole compilers run in them. Their build is apart, so that
+# neither build undoes the other's work.
+TESTS = -c release --scratch-path .build/tests --disable-xctest -Xswiftc -enable-testing $(RPATH)
+
+build: setup-build
+	@$(WITH) $(RELEASE) --product precast
+
+demo: build
+	@.ci/setup demo
+	@$(WITH) .ci/demo
+
+test: setup-test corpus
+	@$(WITH) swift test $(TESTS)
+
+lint:
+	@swift format lint --strict --parallel --recursive Package.swift Sources Tests
+	@echo "lint: clean"
+
+bench: setup-test corpus
+	@$(WITH) $(RELEASE) --product precast
+	@$(WITH) $(RELEASE) --product precast-bench
+	@$(WITH) .build/release/precast-bench
+
+# Compiled wasm has its own signal handlers, and jumps over nothing of the sanitizer's; what it does to memory is not watched.
+asan: setup-test
+	@ASAN_OPTIONS=handle_segv=0:handle_sigbus=0:handle_sigill=0:handle_sigfpe=0:allow_user_segv_handler=1:use_sigaltstack=0:detect_leaks=0 \
+	  $(WITH) swift test --sanitize=address --scratch-path .build/asan --disable-xctest
+
+golden: setup-test
+	@PRECAST_UPDATE_GOLDEN=1 $(WITH) swift test $(TESTS) --filter Golden || true
+	@git status --short TestData
+
+# The program that the demo runs. Needs clang 19 and wasi-libc; the expected output comes from a peer.
+demo-wasm: setup-test
+	clang-19 --target=wasm32-wasi -O2 -Wall -Wextra -Wl,--strip-debug -o TestData/demo/tracer.wasm TestData/demo/tracer.c
+	chmod 644 TestData/demo/tracer.wasm
+	mkdir -p .build/demo
+	$(WITH) wasmtime run --dir TestData/demo::/scene --dir .build/demo::/out TestData/demo/tracer.wasm \
+	  /scene/scene.txt -o /out/expected.png > TestData/demo/expected.txt
+	mv .build/demo/expected.png TestData/demo/expected.png
+
+setup-build:
+	@.ci/setup build
+
+setup-test:
+	@.ci/setup test
+
+corpus: setup-test
+	@if [ -x Tests/Tools/fetch-corpus ]; then $(WITH) Tests/Tools/fetch-corpus; fi
