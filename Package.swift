@@ -40,8 +40,12 @@ let package = Package(
     .target(
       name: "PrecastLoader", dependencies: ["PrecastArtifact", "PrecastMachineCode", "CPrecastHost"],
       path: "Sources/Loader", swiftSettings: settings),
-    .target(name: "PrecastRuntime", dependencies: ["PrecastLoader", "CPrecastHost"], path: "Sources/Runtime", swiftSettings: settings),
-    .target(name: "PrecastWASI", dependencies: ["PrecastRuntime", "CPrecastHost"], path: "Sources/WASI", swiftSettings: settings),
+    .target(
+      name: "PrecastRuntime", dependencies: ["PrecastLoader", "CPrecastHost"], path: "Sources/Runtime",
+      swiftSettings: settings),
+    .target(
+      name: "PrecastWASI", dependencies: ["PrecastRuntime", "CPrecastHost"], path: "Sources/WASI",
+      swiftSettings: settings),
     .target(
       name: "Precast", dependencies: ["PrecastRuntime", "PrecastWASI", "PrecastCompiler"],
       path: "Sources/Precast", swiftSettings: settings),
@@ -55,7 +59,8 @@ let package = Package(
     .testTarget(name: "WasmTests", dependencies: ["PrecastWasm"], path: "Tests/WasmTests"),
     .testTarget(name: "MachineCodeTests", dependencies: ["PrecastMachineCode"], path: "Tests/MachineCodeTests"),
     .testTarget(name: "ArtifactTests", dependencies: ["PrecastArtifact"], path: "Tests/ArtifactTests"),
-    .testTarget(name: "ArtifactWriterTests", dependencies: ["PrecastArtifactWriter"], path: "Tests/ArtifactWriterTests"),
+    .testTarget(
+      name: "ArtifactWriterTests", dependencies: ["PrecastArtifactWriter"], path: "Tests/ArtifactWriterTests"),
     .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),
     .testTarget(name: "LoaderTests", dependencies: ["PrecastLoader", "PrecastCompiler"], path: "Tests/LoaderTests"),
     .testTarget(name: "RuntimeTests", dependencies: ["Precast"], path: "Tests/RuntimeTests"),
