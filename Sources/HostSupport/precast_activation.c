@@ -1,0 +1,159 @@
+// Entering wasm, and walking the stack it leaves behind.
+//
+// Entering is on the path of every call from the host, so it does only what a trap will need: one
+// thread-local read, the stack limit, and two links (the thread's chain, which handler and stack
+// walk follow, and the store's, which generated code follows). The thread is prepared once.
+//
+// Wasm functions keep frame pointers, so a walk needs no tables:
+//
+//      entry trampoline   rbp = entry_frame_pointer: the walk ends when it gets there
+//      wasm function      [rbp] = caller's rbp, [rbp + 8] = return address into the caller
+//      wasm function      traps here (pc, rbp from the signal), or calls out through ...
+//      exit trampoline    rbp = exit_frame_pointer: its return address is the first wasm frame
+//      host frames        not walked: the activation entered from them links to this one
+//
+// Addresses of an activation's frames only rise, and stay between where the walk starts and the
+// entry trampoline's frame. A chain that does not is damaged, and ends there; since nothing outside
+// that part of the live stack is read, the walk itself cannot fault.
+#define _GNU_SOURCE
+#include "precast_thread.h"
+
+#include <string.h>
+
+
+
+/// What a stack whose end is unknown is trusted to have left.
+#define UNKNOWN_STACK (256 * 1024)
+
+_Thread_local struct precast_thread precast_thread __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+static inline uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+static inline uint64_t less_or_zero(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
+
+uint64_t precast_enter(
+    precast_entry entry, void *context, const void *code, void *slots, struct precast_store_context *store,
+    struct precast_activation *activation) {
+  struct precast_thread *thread = &precast_thread;
+  if (__builtin_expect(!thread->ready, 0)) precast_thread_prepare(thread);
+
+  uint64_t sp = (uint64_t)(uintptr_t)__builtin_frame_address(0);
+  struct precast_activation *outer = thread->current;
+  uint64_t limit;
+  if (__builtin_expect(sp - thread->stack_low < thread->stack_high - thread->stack_low, 1)) {
+    limit = thread->stack_low + PRECAST_STACK_RESERVE;
+  } else {
+    limit = less_or_zero(sp, UNKNOWN_STACK - PRECAST_STACK_RESERVE);
+  }
+  if (store->max_wasm_stack != 0) limit = larger(limit, less_or_zero(sp, store->max_wasm_stack));
+  if (outer) limit = larger(limit, outer->stack_limit);
+
+  activation->previous = outer;
+  activation->store = store;
+  activation->saved_store_activation = store->activation;
+  activation->saved_stack_limit = store->stack_limit;
+  activation->stack_limit = limit;
+  activation->exit_frame_pointer = 0;
+  activation->trap_code = 0;
+  activation->trap_signal = 0;
+  activation->trap_frame_count = 0;
+  activation->trap_frames_truncated = false;
+  if (__builtin_expect(sp < limit, 0)) {
+    activation->trap_code = PRECAST_TRAP_STACK_OVERFLOW;
+    activation->trap_pc = 0;
+    activation->trap_frame_pointer = 0;
+    activation->trap_fault_address = 0;
+    return 1;
+  }
+
+  store->stack_limit = limit;
+  store->activation = activation;
+  thread->current = activation;
+  uint64_t result = entry(context, code, slots, activation);
+  thread->current = outer;
+  store->activation = activation->saved_store_activation;
+  store->stack_limit = activation->saved_stack_limit;
+  return result;
+}
+
+struct precast_activation *precast_current_activation(void) { return precast_thread.current; }
+
+void precast_thread_stack_bounds(uint64_t *low, uint64_t *high) {
+  struct precast_thread *thread = &precast_thread;
+  if (!thread->ready) precast_thread_prepare(thread);
+  uint64_t sp = (uint64_t)(uintptr_t)__builtin_frame_address(0);
+  bool known = sp >= thread->stack_low && sp < thread->stack_high;
+  *low = known ? thread->stack_low : 0;
+  *high = known ? thread->stack_high : 0;
+}
+
+uint64_t precast_stack_pointer(void) { return (uint64_t)(uintptr_t)__builtin_frame_address(0); }
+
+/// Where a walk puts what it finds.
+struct sink {
+  struct precast_frame *frames;
+  size_t capacity;
+  size_t count;
+  bool truncated;
+};
+
+/// False when there is no room.
+static bool put(struct sink *sink, uint64_t pc, uint64_t fp, bool is_return_address, uint32_t depth) {
+  if (sink->count == sink->capacity) {
+    sink->truncated = true;
+    return false;
+  }
+  sink->frames[sink->count++] = (struct precast_frame){
+      .pc = pc, .frame_pointer = fp, .is_return_address = is_return_address, .activation_depth = depth};
+  return true;
+}
+
+/// Reports the callers of the frame at `fp`, which lies at or above `low`. False when there is no room.
+static bool walk_callers(
+    const struct precast_activation *activation, uint64_t fp, uint64_t low, uint32_t depth, struct sink *sink) {
+  uint64_t end = activation->entry_frame_pointer;
+  while (fp >= low && fp < end && end - fp >= 16 && fp % 8 == 0) {
+    uint64_t frame[2];
+    memcpy(frame, (const void *)(uintptr_t)fp, sizeof frame);
+    if (frame[0] == end || frame[0] <= fp) break;  // called by the entry trampoline, or damaged
+    if (frame[0] > end) break;
+    if (!put(sink, frame[1], frame[0], true, depth)) return false;
+    low = fp + 16;
+    fp = frame[0];
+  }
+  return true;
+}
+
+static void walk_outer(const struct precast_activation *activation, uint32_t depth, struct sink *sink) {
+  for (; activation; activation = activation->previous, depth++) {
+    uint64_t fp = activation->exit_frame_pointer;
+    if (fp != 0 && !walk_callers(activation, fp, fp, depth, sink)) return;
+  }
+}
+
+size_t precast_stack_walk(
+    const struct precast_activation *activation, struct precast_frame *frames, size_t capacity, bool *truncated) {
+  struct sink sink = {.frames = frames, .capacity = capacity};
+  if (activation && activation->trap_code != 0) {
+    // It is over; what was on the stack is gone, but for what the handler recorded.
+    size_t count = activation->trap_frame_count < capacity ? activation->trap_frame_count : capacity;
+    if (count) memcpy(frames, activation->trap_frames, count * sizeof *frames);
+    *truncated = activation->trap_frames_truncated || count < activation->trap_frame_count;
+    return count;
+  }
+  walk_outer(activation, 0, &sink);
+  *truncated = sink.truncated;
+  return sink.count;
+}
+
+size_t precast_stack_walk_from(
+    const struct precast_activation *activation, uint64_t pc, uint64_t frame_pointer, uint64_t stack_pointer,
+    struct precast_frame *frames, size_t capacity, bool *truncated) {
+  struct sink sink = {.frames = frames, .capacity = capacity};
+  if (put(&sink, pc, frame_pointer, false, 0) &&
+      walk_callers(activation, frame_pointer, stack_pointer, 0, &sink)) {
+    walk_outer(activation->previous, 1, &sink);
+  }
+  *truncated = sink.truncated;
+  return sink.count;
+}
