@@ -6,13 +6,14 @@
 # make asan     the tests under address sanitizer
 # make golden   writes the golden files of the tests anew, for a look at the difference
 # make demo-wasm  builds the demo's wasm and its expected output anew
+# make test-wasm  builds the small modules of TestData/Command anew
 #
 # Everything that is made, fetched or installed goes into .build/ (and TestData/Corpus/), but for Debian's packages.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint bench asan golden demo-wasm corpus setup-build setup-test
+.PHONY: build demo test lint bench asan golden demo-wasm test-wasm corpus setup-build setup-test
 
 WITH := .ci/with-tools
 # Libraries that .ci/setup had to unpack beside the system's are found at run time as well. (Looked up when a recipe starts,
@@ -62,6 +63,12 @@ demo-wasm: setup-test
 	$(WITH) wasmtime run --dir TestData/demo::/scene --dir .build/demo::/out TestData/demo/tracer.wasm \
 	  /scene/scene.txt -o /out/expected.png > TestData/demo/expected.txt
 	mv .build/demo/expected.png TestData/demo/expected.png
+
+# The modules that the tests of the command use.
+test-wasm: setup-test
+	clang-19 --target=wasm32-wasi -Os -Wall -Wextra -Wl,--strip-debug -o TestData/Command/guest.wasm TestData/Command/guest.c
+	chmod 644 TestData/Command/guest.wasm
+	for text in TestData/Command/*.wat; do $(WITH) wasm-tools parse $$text -o $${text%.wat}.wasm; done
 
 setup-build:
 	@.ci/setup build
