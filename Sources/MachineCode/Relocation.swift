@@ -1,0 +1,72 @@
+/// What a function's code leaves open: references to other functions.
+///
+/// The compiler does not know where functions will stand, so a direct call is emitted with an empty
+/// displacement and a record of the place. Who lays the functions out (`TextSectionBuilder`, or the
+/// system's linker after `--emit object`) fills it in. Kinds are those of the processor supplements
+/// to the ELF gABI, and only those whose value is a distance between two places of the text.
+
+/// A machine, by its `e_machine` number (ELF gABI, chapter 4).
+public enum Architecture: UInt8, Sendable, CaseIterable {
+  /// `EM_X86_64`.
+  case x86_64 = 62
+  /// `EM_AARCH64`.
+  case aarch64 = 183
+}
+
+/// How a place in the code refers to a symbol.
+public enum RelocationKind: UInt8, Sendable, BitwiseCopyable {
+  /// `R_X86_64_PLT32`: 32 bits, S + A - P. A is -4 where the displacement ends the instruction.
+  case x86_64PLT32
+  /// `R_AARCH64_CALL26`: the 26-bit word displacement of `bl`, S + A - P, ±128 MiB.
+  case aarch64Call26
+  /// `R_AARCH64_JUMP26`: the same of `b`.
+  case aarch64Jump26
+
+  /// The relocation's number in the psABI of its machine.
+  public var elfType: UInt32 {
+    switch self {
+    case .x86_64PLT32: 4
+    case .aarch64Call26: 283
+    case .aarch64Jump26: 282
+    }
+  }
+
+  /// The machine that the relocation belongs to.
+  public var architecture: Architecture {
+    switch self {
+    case .x86_64PLT32: .x86_64
+    case .aarch64Call26, .aarch64Jump26: .aarch64
+    }
+  }
+}
+
+/// A reference from a place in the code to a symbol. 16 bytes, plain data.
+///
+/// An assembler may hold several functions in one chunk, and records offsets from the chunk's
+/// start; `rebased(by:)` makes them relative to a function, and `TextSectionBuilder.add` takes
+/// the function's start in the chunk, so that nobody need rewrite them.
+public struct Relocation: Sendable, Equatable, BitwiseCopyable {
+  /// Where the field to fill in stands, in bytes from the start of the chunk (or function).
+  public var offset: UInt32
+  /// What it refers to: a number whose meaning the caller of the assembler chooses.
+  public var symbol: UInt32
+  /// A constant to add to the symbol's address.
+  public var addend: Int32
+  /// What kind of field it is.
+  public var kind: RelocationKind
+
+  /// A relocation at `offset` bytes from the start of the code it belongs to.
+  @inlinable public init(offset: UInt32, kind: RelocationKind, symbol: UInt32, addend: Int32) {
+    self.offset = offset
+    self.symbol = symbol
+    self.addend = addend
+    self.kind = kind
+  }
+
+  /// The same relocation with its offset counted from `start` instead of from 0.
+  @inlinable public func rebased(by start: UInt32) -> Relocation {
+    var result = self
+    result.offset = offset &- start
+    return result
+  }
+}
