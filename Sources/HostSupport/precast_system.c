@@ -121,3 +121,9 @@ uint32_t precast_readable_bytes(int fd) {
   int n = 0;
   return ioctl(fd, FIONREAD, &n) == 0 && n > 0 ? (uint32_t)n : 0;
 }
+
+int precast_link_descriptor(int fd, int dirfd, const char *name) {
+  char self[64];
+  snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+  return linkat(AT_FDCWD, self, dirfd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+}

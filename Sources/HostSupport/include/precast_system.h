@@ -48,3 +48,7 @@ int precast_set_times(int dirfd, const char *name, uint64_t access, uint64_t mod
 
 /// Bytes that can be read at once (`FIONREAD`), or 0 where that is unknown.
 uint32_t precast_readable_bytes(int fd);
+
+/// `linkat(2)` of an open file (which may be an `O_PATH` descriptor) as `name` in `dirfd`. Goes through
+/// the file's link in procfs, because `AT_EMPTY_PATH` asks for a capability.
+int precast_link_descriptor(int fd, int dirfd, const char *name);
