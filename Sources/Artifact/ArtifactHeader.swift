@@ -1,0 +1,174 @@
+// The first page: all that loading has to know.
+//
+// ELF header, program headers, build-id and `.wasmtime.engine` stand in the first 4096 bytes, at
+// places fixed by the format. A loader reads them with one `pread` into a buffer on its stack, and
+// knows from here what to map where, or why not. Nothing else of the file is touched. The program
+// headers are checked against the directory, since other tools go by them; section headers, at the
+// end of the file, are looked at by `Artifact.sectionHeaders()` only.
+//
+//      0  ELF header
+//     64  five program headers: PT_LOAD first page, PT_LOAD text, PT_LOAD rest, PT_NOTE, PT_GNU_STACK
+//    344  .note.gnu.build-id
+//    392  .wasmtime.engine
+
+/// What the first page of an artifact says.
+public struct ArtifactHeader: Sendable {
+  /// Bytes of the file that are enough for `init`.
+  public static let size = 4096
+  /// Program headers of a finished artifact.
+  public static let programHeaderCount = 5
+  /// File offset of the build-id note.
+  public static let noteOffset = 344
+  /// Size of the build-id note: header, "GNU", and a SHA-256.
+  public static let noteSize = 48
+  /// File offset of the digest in the note.
+  public static let digestOffset = noteOffset + 16
+  /// File offset of `.wasmtime.engine`.
+  public static let engineOffset = noteOffset + noteSize
+
+  /// Compatibility record and directory.
+  public let engine: EngineSection
+  /// The build-id: 32 bytes.
+  public let buildID: [UInt8]
+  // From the ELF header, for tools.
+  let sectionHeadersOffset: UInt64
+  let sectionHeaderCount: Int
+
+  /// Who compiled, for which format, with which settings.
+  public var record: CompatibilityRecord { engine.record }
+
+  /// Size of the file in bytes.
+  public var fileSize: UInt64 { engine.fileSize }
+
+  /// Where the section is in the file; 0, 0 where it is absent.
+  public func extent(of kind: SectionKind) -> SectionExtent { engine[kind] }
+
+  /// The text: whole pages, to be mapped read-execute.
+  public var text: SectionExtent { engine[.text] }
+
+  /// Everything behind the text: starts on a page, to be mapped read-only.
+  public var rest: SectionExtent { SectionExtent(offset: text.end, size: engine.fileSize - text.end) }
+
+  /// Whether `bytes`, the start of a file, look like an artifact of any version (rather than, say,
+  /// wasm, or an ELF file of somebody else's).
+  public static func looksLikeArtifact(_ bytes: ByteRegion) -> Bool {
+    guard let magic = try? bytes.u32(0), magic == ELF.magic, let engine = try? bytes.u64(engineOffset) else {
+      return false
+    }
+    return engine == EngineSection.magic
+  }
+
+  /// Reads the start of a file: `bytes` holds its first `ArtifactHeader.size` bytes, or all of a
+  /// shorter file; `fileSize` is the size of all of it.
+  ///
+  /// - Throws: `ArtifactError`: `notAnArtifact`, `damaged`, or `incompatible` for another format
+  ///   version or unknown settings. Settings are not compared; see `CompatibilityRecord.check`.
+  public init(_ bytes: ByteRegion, fileSize: UInt64) throws(ArtifactError) {
+    func headerError(_ offset: Int, _ message: String) -> ArtifactError {
+      ArtifactError(.damaged, section: "ELF header", offset: UInt64(offset), message: message)
+    }
+    guard bytes.count >= Int(ELF.headerSize), try bytes.u32(0) == ELF.magic else {
+      throw ArtifactError(.notAnArtifact, section: "ELF header", offset: 0, message: "not an ELF file")
+    }
+    guard bytes.count >= Self.engineOffset + EngineSection.headerSize,
+      try bytes.u64(Self.engineOffset) == EngineSection.magic
+    else {
+      throw ArtifactError(
+        .notAnArtifact, section: "ELF header", offset: 0,
+        message: "an ELF file, but without a compatibility record (or cut off)")
+    }
+    let engine = try EngineSection(
+      decoding: bytes.slice(Self.engineOffset, bytes.count - Self.engineOffset))
+    self.engine = engine
+    guard fileSize == engine.fileSize else {
+      throw ArtifactError(
+        .damaged, section: SectionKind.engine.name, offset: 16,
+        message: "the file has \(fileSize) bytes and should have \(engine.fileSize)")
+    }
+    // e_ident, then the fields in order (gABI, "ELF Header").
+    guard try bytes.u8(4) == ELF.class64, try bytes.u8(5) == ELF.littleEndian, try bytes.u8(6) == 1,
+      try bytes.u64(7) == 0, try bytes.u8(15) == 0
+    else { throw headerError(4, "not ELFCLASS64, ELFDATA2LSB, ELFOSABI_NONE") }
+    guard try bytes.u16(16) == ELF.typeDynamic else { throw headerError(16, "not ET_DYN") }
+    guard try UInt64(bytes.u16(18)) == engine.record.settings[.architecture] else {
+      throw headerError(18, "another machine than in the compatibility record")
+    }
+    guard try bytes.u32(20) == ELF.versionCurrent, try bytes.u64(24) == 0, try bytes.u64(32) == ELF.headerSize,
+      try bytes.u32(48) == 0, try bytes.u16(52) == UInt16(ELF.headerSize),
+      try bytes.u16(54) == UInt16(ELF.programHeaderSize), try bytes.u16(56) == UInt16(Self.programHeaderCount),
+      try bytes.u16(58) == UInt16(ELF.sectionHeaderSize)
+    else { throw headerError(20, "a field differs from that of every artifact") }
+    sectionHeadersOffset = try bytes.u64(40)
+    sectionHeaderCount = Int(try bytes.u16(60))
+    guard sectionHeadersOffset <= fileSize,
+      UInt64(sectionHeaderCount) * ELF.sectionHeaderSize == fileSize - sectionHeadersOffset, sectionHeaderCount > 1,
+      try bytes.u16(62) == UInt16(sectionHeaderCount - 1)
+    else { throw headerError(40, "section headers are not at the end of the file") }
+
+    let pageSize = engine.record.settings.pageSize
+    let text = engine[.text]
+    guard text.offset >= pageSize, text.offset % pageSize == 0, text.size % pageSize == 0, text.size > 0 else {
+      throw .damaged(.engine, 0, "the text is not whole pages")
+    }
+    let image = engine[.dataImage]
+    guard image.offset % pageSize == 0, image.size % pageSize == 0 else {
+      throw .damaged(.engine, 0, "the data image is not whole pages")
+    }
+    for kind in SectionKind.allCases where !kind.isInFirstPage && kind != .text && engine[kind].size > 0 {
+      guard engine[kind].offset >= text.end else {
+        throw .damaged(.engine, 0, "\(kind.name) lies before the end of the text")
+      }
+    }
+    for expected in Self.programHeaders(engine) {
+      let at = Int(ELF.headerSize) + expected.index * Int(ELF.programHeaderSize)
+      guard try bytes.u32(at) == expected.type, try bytes.u32(at + 4) == expected.flags,
+        try bytes.u64(at + 8) == expected.offset, try bytes.u64(at + 16) == expected.offset,
+        try bytes.u64(at + 24) == expected.offset, try bytes.u64(at + 32) == expected.size,
+        try bytes.u64(at + 40) == expected.size, try bytes.u64(at + 48) == expected.alignment
+      else {
+        throw ArtifactError(
+          .damaged, section: "program headers", offset: UInt64(expected.index),
+          message: "does not agree with the directory")
+      }
+    }
+    guard try bytes.u32(Self.noteOffset) == 4, try bytes.u32(Self.noteOffset + 4) == 32,
+      try bytes.u32(Self.noteOffset + 8) == ELF.noteBuildID, try bytes.u32(Self.noteOffset + 12) == 0x0055_4E47
+    else { throw .damaged(.buildID, 0, "not a build-id note") }
+    buildID = try bytes.slice(Self.digestOffset, 32).copyBytes()
+  }
+
+  /// A program header as it has to be.
+  public struct ProgramHeader: Sendable {
+    /// Position among the program headers.
+    public var index: Int
+    /// `p_type`.
+    public var type: UInt32
+    /// `p_flags`: 1 execute, 2 write, 4 read.
+    public var flags: UInt32
+    /// `p_offset`, `p_vaddr` and `p_paddr`.
+    public var offset: UInt64
+    /// `p_filesz` and `p_memsz`.
+    public var size: UInt64
+    /// `p_align`.
+    public var alignment: UInt64
+  }
+
+  /// The program headers that go with a directory; the writer writes these.
+  public static func programHeaders(_ engine: EngineSection) -> [ProgramHeader] {
+    let pageSize = engine.record.settings.pageSize
+    let text = engine[.text]
+    var end = text.end
+    for kind in SectionKind.allCases where kind.elfFlags & ELF.flagAlloc != 0 { end = max(end, engine[kind].end) }
+    return [
+      ProgramHeader(
+        index: 0, type: ELF.segmentLoad, flags: 4, offset: 0, size: engine[.engine].end, alignment: pageSize),
+      ProgramHeader(
+        index: 1, type: ELF.segmentLoad, flags: 5, offset: text.offset, size: text.size, alignment: pageSize),
+      ProgramHeader(
+        index: 2, type: ELF.segmentLoad, flags: 4, offset: text.end, size: end - text.end, alignment: pageSize),
+      ProgramHeader(
+        index: 3, type: ELF.segmentNote, flags: 4, offset: UInt64(noteOffset), size: UInt64(noteSize), alignment: 4),
+      ProgramHeader(index: 4, type: ELF.segmentStack, flags: 6, offset: 0, size: 0, alignment: 16),
+    ]
+  }
+}
