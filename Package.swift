@@ -62,7 +62,10 @@ let package = Package(
     .testTarget(
       name: "ArtifactWriterTests", dependencies: ["PrecastArtifactWriter"], path: "Tests/ArtifactWriterTests"),
     .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),
-    .testTarget(name: "LoaderTests", dependencies: ["PrecastLoader", "PrecastCompiler"], path: "Tests/LoaderTests"),
+    .target(name: "CLoaderTestCode", dependencies: ["CPrecastHost"], path: "Tests/LoaderTestCode"),
+    .testTarget(
+      name: "LoaderTests", dependencies: ["PrecastLoader", "PrecastArtifactWriter", "CLoaderTestCode"],
+      path: "Tests/LoaderTests"),
     .testTarget(name: "RuntimeTests", dependencies: ["Precast"], path: "Tests/RuntimeTests"),
     .testTarget(name: "WASITests", dependencies: ["Precast"], path: "Tests/WASITests"),
     .testTarget(name: "PrecastTests", dependencies: ["Precast"], path: "Tests/PrecastTests"),

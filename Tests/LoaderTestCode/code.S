@@ -1,0 +1,210 @@
+// Functions by the wasm calling convention, with their trampolines, as the compiler would emit
+// them: small enough to see what each does to the host. `loader_test_code.h` lists them.
+//
+// The context is laid out as in ContextLayout.swift; at [context + 48] stands the context of a host
+// function for those that call out.
+#if defined(__x86_64__)
+        .intel_syntax noprefix
+        .text
+        .p2align 12
+        .globl lt_text_start
+lt_text_start:
+
+// uint64_t entry(context rdi, code rsi, slots rdx, activation rcx): (i64, i64) -> i64
+        .p2align 4
+        .globl lt_entry
+        .type lt_entry, @function
+lt_entry:
+        push rbp
+        mov rbp, rsp
+        push rbx
+        push r12
+        push r13
+        push r14
+        push r15
+        push rdx
+        mov [rcx], rsp
+        lea rax, [rip + 1f]
+        mov [rcx + 8], rax
+        mov [rcx + 16], rbp
+        mov r14, rdi
+        mov rbx, [r14]
+        xor r13d, r13d
+        mov rax, rsi
+        mov rdi, [rdx]
+        mov rsi, [rdx + 16]
+        call rax
+        pop rdx
+        mov [rdx], rax
+        xor eax, eax
+        jmp 2f
+1:      pop rdx
+        mov eax, 1
+2:      pop r15
+        pop r14
+        pop r13
+        pop r12
+        pop rbx
+        pop rbp
+        ret
+
+// The way out: (i64, i64) -> i64
+        .p2align 4
+        .globl lt_exit
+lt_exit:
+        push rbp
+        mov rbp, rsp
+        sub rsp, 32
+        mov [rsp], rdi
+        mov [rsp + 16], rsi
+        mov rax, [r14 + 8]
+        mov rax, [rax + 8]
+        mov [rax + 24], rbp
+        mov rdi, r14
+        mov rsi, r13
+        mov rdx, rsp
+        call [r14 + 40]
+        test eax, eax
+        jne 1f
+        mov rax, [rsp]
+        leave
+        ret
+1:      mov rax, [r14 + 8]
+        mov rax, [rax + 8]
+        mov rsp, [rax]
+        jmp [rax + 8]
+
+        .p2align 4
+        .globl lt_add
+lt_add: push rbp
+        mov rbp, rsp
+        lea rax, [rdi + rsi]
+        leave
+        ret
+
+        .p2align 4
+        .globl lt_unreachable
+        .globl lt_unreachable_site
+lt_unreachable:
+        push rbp
+        mov rbp, rsp
+lt_unreachable_site:
+        ud2
+
+// Overwrites every callee-saved register of C, then traps: the trampoline must restore them.
+        .p2align 4
+        .globl lt_clobber
+        .globl lt_clobber_site
+lt_clobber:
+        push rbp
+        mov rbp, rsp
+        mov rbx, -1
+        mov r12, -1
+        mov r13, -1
+        mov r15, -1
+lt_clobber_site:
+        ud2
+
+// i32.load at the absolute address rdi
+        .p2align 4
+        .globl lt_load
+        .globl lt_load_site
+lt_load:
+        push rbp
+        mov rbp, rsp
+lt_load_site:
+        mov eax, [rdi]
+        leave
+        ret
+
+// The same at an instruction that is no trap site
+        .p2align 4
+        .globl lt_load_unlisted
+lt_load_unlisted:
+        push rbp
+        mov rbp, rsp
+        mov eax, [rdi]
+        leave
+        ret
+
+// i32.div_s
+        .p2align 4
+        .globl lt_divide
+        .globl lt_divide_site
+lt_divide:
+        push rbp
+        mov rbp, rsp
+        mov eax, edi
+        cdq
+lt_divide_site:
+        idiv esi
+        leave
+        ret
+
+// Calls itself rdi times, then calls lt_load(rsi). Checks the stack limit.
+        .p2align 4
+        .globl lt_recurse
+        .globl lt_recurse_return
+        .globl lt_recurse_last_return
+        .globl lt_recurse_overflow_site
+lt_recurse:
+        push rbp
+        mov rbp, rsp
+        mov r11, [r14 + 8]
+        lea rax, [rsp - 48]
+        cmp rax, [r11]
+        jb 2f
+        sub rsp, 48
+        test rdi, rdi
+        je 1f
+        dec rdi
+        call lt_recurse
+lt_recurse_return:
+        leave
+        ret
+1:      mov rdi, rsi
+        call lt_load
+lt_recurse_last_return:
+        leave
+        ret
+2:
+lt_recurse_overflow_site:
+        ud2
+
+// Calls the host function whose context is at [context + 48]
+        .p2align 4
+        .globl lt_call_host
+        .globl lt_call_host_return
+lt_call_host:
+        push rbp
+        mov rbp, rsp
+        push r14
+        push r14
+        mov r13, r14
+        mov r14, [r14 + 48]
+        mov rbx, [r14]
+        call lt_exit
+lt_call_host_return:
+        mov r14, [rbp - 8]
+        mov rbx, [r14]
+        leave
+        ret
+
+// Puts rdi where its caller's frame pointer is saved, then traps: a damaged frame chain.
+        .p2align 4
+        .globl lt_damage
+        .globl lt_damage_site
+lt_damage:
+        push rbp
+        mov rbp, rsp
+        mov [rbp], rdi
+lt_damage_site:
+        ud2
+
+        .p2align 4
+        .globl lt_text_end
+lt_text_end:
+#endif
+#if defined(__linux__) && defined(__ELF__)
+        .section .note.GNU-stack, "", %progbits
+#endif

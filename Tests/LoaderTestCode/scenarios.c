@@ -1,0 +1,297 @@
+// What can only be seen in a fresh process: handlers that were installed before ours, and signals
+// that end it. `lt_run_scenario` runs this executable again with an environment variable; a
+// constructor sees it before anything else runs, plays the scenario and leaves.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "loader_test_code.h"
+
+extern char **environ;
+
+#define VARIABLE "PRECAST_LOADER_SCENARIO"
+#define TRAPS "PRECAST_LOADER_TRAPS"
+
+int lt_run_scenario_with_traps(const char *name, const uint8_t *traps, size_t size) {
+  size_t count = 0;
+  while (environ[count]) count++;
+  char **environment = calloc(count + 3, sizeof *environment);
+  memcpy(environment, environ, count * sizeof *environment);
+  char *variable, *table;
+  if (asprintf(&variable, VARIABLE "=%s", name) < 0) return -1;
+  table = malloc(sizeof TRAPS + 1 + 2 * size);
+  char *end = stpcpy(table, TRAPS "=");
+  for (size_t i = 0; i < size; i++) end += sprintf(end, "%02x", traps[i]);
+  environment[count] = variable;
+  environment[count + 1] = table;
+  pid_t child;
+  char *arguments[] = {"scenario", NULL};
+  int status = -1;
+  if (posix_spawn(&child, "/proc/self/exe", NULL, NULL, arguments, environment) == 0) {
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+  }
+  free(environment);
+  free(variable);
+  free(table);
+  return status;
+}
+
+int lt_run_scenario(const char *name) { return lt_run_scenario_with_traps(name, NULL, 0); }
+
+// What handlers of the scenarios leave behind.
+
+static volatile sig_atomic_t calls;
+static volatile sig_atomic_t was_blocked;
+static void *volatile seen_address;
+static sigjmp_buf back;
+
+static void note_mask(int signal) {
+  sigset_t mask;
+  sigprocmask(SIG_BLOCK, NULL, &mask);
+  was_blocked = sigismember(&mask, signal) && sigismember(&mask, SIGUSR1);
+}
+
+static void plain_handler(int signal) {
+  calls++;
+  note_mask(signal);
+  siglongjmp(back, 1);
+}
+
+static void info_handler(int signal, siginfo_t *info, void *context) {
+  (void)context;
+  calls++;
+  seen_address = info->si_addr;
+  note_mask(signal);
+  siglongjmp(back, 1);
+}
+
+static void counting_handler(int signal) {
+  (void)signal;
+  calls++;
+}
+
+static void install_plain(int signal, void (*handler)(int)) {
+  struct sigaction action = {.sa_handler = handler};
+  sigaddset(&action.sa_mask, SIGUSR1);
+  sigaction(signal, &action, NULL);
+}
+
+static void install_info(int signal) {
+  struct sigaction action = {.sa_sigaction = info_handler, .sa_flags = SA_SIGINFO};
+  sigaddset(&action.sa_mask, SIGUSR1);
+  sigaction(signal, &action, NULL);
+}
+
+static uint8_t trap_table[4096];
+static size_t trap_table_size;
+static struct lt_store store;
+
+static void prepare(void) {
+  const char *text = getenv(TRAPS);
+  for (; text && text[0] && text[1] && trap_table_size < sizeof trap_table; text += 2) {
+    char digits[3] = {text[0], text[1], 0};
+    trap_table[trap_table_size++] = (uint8_t)strtoul(digits, NULL, 16);
+  }
+  if (!lt_register(trap_table, trap_table_size)) _exit(99);
+  lt_store_init(&store);
+}
+
+// An address that faults.
+static void *nowhere(void) { return (void *)(uintptr_t)0x6660; }
+
+static void fault(void) { *(volatile int *)nowhere() = 1; }
+
+static uint32_t faulting_host(void *host_context, void *caller_context, void *slots) {
+  (void)host_context, (void)caller_context, (void)slots;
+  fault();
+  return 0;
+}
+
+static bool trap_works(void) {
+  struct precast_activation activation;
+  return lt_enter(&store, lt_unreachable, 0, 0, &activation, NULL) == 1 && activation.trap_code == 1;
+}
+
+static int count_mappings(void) {
+  FILE *maps = fopen("/proc/self/maps", "r");
+  int lines = 0;
+  for (int c; maps && (c = fgetc(maps)) != EOF;) lines += c == '\n';
+  if (maps) fclose(maps);
+  return lines;
+}
+
+static void *enter_and_end(void *argument) {
+  (void)argument;
+  struct lt_store own;
+  lt_store_init(&own);
+  struct precast_activation activation;
+  if (lt_enter(&own, lt_unreachable, 0, 0, &activation, NULL) != 1) _exit(98);
+  stack_t stack;
+  if (sigaltstack(NULL, &stack) != 0 || (stack.ss_flags & SS_DISABLE)) _exit(97);
+  return NULL;
+}
+
+static void *enter_on_own_stack(void *argument) {
+  (void)argument;
+  static char adequate[256 * 1024];
+  stack_t mine = {.ss_sp = adequate, .ss_size = sizeof adequate};
+  sigaltstack(&mine, NULL);
+  struct lt_store own;
+  lt_store_init(&own);
+  struct precast_activation activation;
+  if (lt_enter(&own, lt_unreachable, 0, 0, &activation, NULL) != 1) _exit(98);
+  stack_t stack;
+  sigaltstack(NULL, &stack);
+  return (void *)(uintptr_t)(stack.ss_sp == adequate);
+}
+
+__attribute__((noinline)) static int overflow_stack(volatile char *outer) {
+  volatile char frame[4096];
+  frame[0] = outer ? outer[0] : 1;
+  return overflow_stack(frame) + frame[0];
+}
+
+// Exit code 0: as it should be.
+static int play(const char *name) {
+  bool is = true;
+  if (strcmp(name, "earlier handler without info") == 0) {
+    install_plain(SIGSEGV, plain_handler);
+    prepare();
+    if (sigsetjmp(back, 1) == 0) fault();
+    return calls == 1 && was_blocked && trap_works() ? 0 : 1;
+  }
+  if (strcmp(name, "earlier handler with info") == 0) {
+    install_info(SIGSEGV);
+    prepare();
+    if (sigsetjmp(back, 1) == 0) fault();
+    return calls == 1 && was_blocked && seen_address == nowhere() && trap_works() ? 0 : 1;
+  }
+  if (strcmp(name, "trap is ours alone") == 0) {
+    install_info(SIGSEGV);
+    install_info(SIGILL);
+    install_info(SIGFPE);
+    prepare();
+    struct precast_activation activation;
+    is = lt_enter(&store, lt_load, 0x6660, 0, &activation, NULL) == 1 && activation.trap_code == 2;
+    is = is && lt_enter(&store, lt_divide, 1, 0, &activation, NULL) == 1 && activation.trap_code == 8;
+    is = is && trap_works();
+    sigset_t mask;
+    sigprocmask(SIG_BLOCK, NULL, &mask);
+    is = is && !sigismember(&mask, SIGSEGV) && !sigismember(&mask, SIGILL) && !sigismember(&mask, SIGFPE);
+    return is && calls == 0 ? 0 : 1;
+  }
+  if (strcmp(name, "fault in host function") == 0) {
+    install_info(SIGSEGV);
+    prepare();
+    store.host_function.host_callback = faulting_host;
+    struct precast_activation activation;
+    if (sigsetjmp(back, 1) == 0) lt_enter(&store, lt_call_host, 0, 0, &activation, NULL);
+    return calls == 1 && seen_address == nowhere() ? 0 : 1;
+  }
+  if (strcmp(name, "fault without trap site") == 0) {
+    install_info(SIGSEGV);
+    prepare();
+    struct precast_activation activation;
+    if (sigsetjmp(back, 1) == 0) lt_enter(&store, lt_load_unlisted, 0x6660, 0, &activation, NULL);
+    return calls == 1 && seen_address == nowhere() ? 0 : 1;
+  }
+  if (strcmp(name, "fault with default action") == 0) {
+    prepare();
+    fault();
+    return 1;
+  }
+  if (strcmp(name, "ignored fault") == 0) {
+    install_plain(SIGSEGV, SIG_IGN);
+    prepare();
+    fault();
+    return 1;
+  }
+  if (strcmp(name, "ignored signal from a process") == 0) {
+    install_plain(SIGFPE, SIG_IGN);
+    prepare();
+    kill(getpid(), SIGFPE);
+    kill(getpid(), SIGFPE);
+    return trap_works() ? 0 : 1;
+  }
+  if (strcmp(name, "default signal from a process") == 0) {
+    prepare();
+    kill(getpid(), SIGFPE);
+    return 1;
+  }
+  if (strcmp(name, "handled signal from a process") == 0) {
+    install_plain(SIGFPE, counting_handler);
+    prepare();
+    kill(getpid(), SIGFPE);
+    kill(getpid(), SIGFPE);
+    return calls == 2 ? 0 : 1;
+  }
+  if (strcmp(name, "host stack overflow") == 0) {
+    install_info(SIGSEGV);
+    prepare();
+    if (!trap_works()) return 2;  // gives the thread its alternate stack
+    if (sigsetjmp(back, 1) == 0) return overflow_stack(NULL);
+    return calls == 1 ? 0 : 1;
+  }
+  if (strcmp(name, "threads give their mappings back") == 0) {
+    prepare();
+    pthread_t thread;
+    int before = 0;
+    for (int i = 0; i < 200; i++) {
+      // The C library keeps some stacks of ended threads: measure once it has.
+      if (i == 20) before = count_mappings();
+      if (pthread_create(&thread, NULL, enter_and_end, NULL) != 0 || pthread_join(thread, NULL) != 0) return 2;
+    }
+    return count_mappings() <= before + 1 ? 0 : 1;
+  }
+  if (strcmp(name, "adequate alternate stack stays") == 0) {
+    prepare();
+    pthread_t thread;
+    void *kept;
+    if (pthread_create(&thread, NULL, enter_on_own_stack, NULL) != 0 || pthread_join(thread, &kept) != 0) return 2;
+    return kept ? 0 : 1;
+  }
+  if (strcmp(name, "main thread's stack bounds") == 0) {
+    uint64_t low, high;
+    precast_thread_stack_bounds(&low, &high);
+    pthread_attr_t attributes;
+    void *address;
+    size_t size;
+    pthread_getattr_np(pthread_self(), &attributes);
+    pthread_attr_getstack(&attributes, &address, &size);
+    uint64_t true_high = (uint64_t)(uintptr_t)address + size;
+    // Never below the true end. The C library leaves arguments and environment out at the top.
+    return high >= true_high && high - true_high < 4 << 20 && low >= (uint64_t)(uintptr_t)address && low - (uint64_t)(uintptr_t)address < 65536 ? 0 : 1;
+  }
+  if (strcmp(name, "handlers stay in place") == 0) {
+    if (precast_signal_handlers_in_place()) return 1;
+    prepare();
+    if (!precast_signal_handlers_in_place() || precast_install_signal_handlers() != 0) return 2;
+    install_plain(SIGILL, counting_handler);
+    return precast_signal_handlers_in_place() ? 3 : 0;
+  }
+  return 96;
+}
+
+__attribute__((constructor)) static void maybe_play(void) {
+  const char *name = getenv(VARIABLE);
+  if (!name) return;
+  struct rlimit none = {0, 0};
+  setrlimit(RLIMIT_CORE, &none);
+  // Test runners ask the Swift runtime for a backtrace at a crash, which is a handler of its own.
+  const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+  for (int i = 0; i < 4; i++) signal(signals[i], SIG_DFL);
+  stack_t no_stack = {.ss_flags = SS_DISABLE};
+  sigaltstack(&no_stack, NULL);
+  _exit(play(name));
+}

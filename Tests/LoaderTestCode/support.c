@@ -1,0 +1,58 @@
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <string.h>
+
+#include "loader_test_code.h"
+
+#define LT_DEFINE(label) const void *const label##_address = label;
+LT_LABELS(LT_DEFINE)
+
+void lt_store_init(struct lt_store *store) {
+  memset(store, 0, sizeof *store);
+  store->instance = (struct lt_context){
+      .store = &store->store, .kind = 0x74736E69, .opaque0 = &store->host_function, .opaque1 = store};
+  store->host_function = (struct lt_context){.store = &store->store, .kind = 0x74736F68, .opaque1 = store};
+}
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static bool registered;
+
+bool lt_register(const uint8_t *traps, size_t size) {
+  pthread_mutex_lock(&mutex);
+  if (!registered) {
+    struct precast_code code = {
+        .text_start = (uint64_t)(uintptr_t)lt_text_start,
+        .text_end = (uint64_t)(uintptr_t)lt_text_end,
+        .traps = traps,
+        .traps_size = size};
+    struct precast_code *handle;
+    registered = precast_install_signal_handlers() == 0 && precast_code_register(&code, NULL, &handle) == 0;
+  }
+  bool result = registered;
+  pthread_mutex_unlock(&mutex);
+  return result;
+}
+
+size_t lt_sites(const struct lt_site **sites) {
+  static struct lt_site list[6];
+  pthread_mutex_lock(&mutex);
+  const char *addresses[] = {lt_unreachable_site, lt_clobber_site,          lt_load_site,
+                             lt_divide_site,      lt_recurse_overflow_site, lt_damage_site};
+  const uint32_t codes[] = {1, 1, 2, 8, 10, 1};
+  for (size_t i = 0; i < 6; i++) {
+    list[i] = (struct lt_site){.offset = (uint32_t)(addresses[i] - lt_text_start), .code = codes[i]};
+  }
+  pthread_mutex_unlock(&mutex);
+  *sites = list;
+  return 6;
+}
+
+uint64_t lt_enter(
+    struct lt_store *store, const void *code, uint64_t a, uint64_t b, struct precast_activation *activation,
+    uint64_t *result) {
+  struct lt_slot slots[2] = {{a, 0}, {b, 0}};
+  uint64_t ended =
+      precast_enter((precast_entry)(uintptr_t)lt_entry, &store->instance, code, slots, &store->store, activation);
+  if (result) *result = slots[0].low;
+  return ended;
+}
