@@ -134,7 +134,7 @@ public struct TableType: Hashable, Sendable {
 }
 
 /// The type of a global.
-public struct GlobalType: Hashable, Sendable {
+public struct GlobalType: Hashable, Sendable, BitwiseCopyable {
   /// The type of the value it holds.
   public var value: ValueType
   /// Whether it can be set.

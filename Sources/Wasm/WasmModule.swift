@@ -196,6 +196,9 @@ public struct WasmModule: Sendable {
   /// One bit for each function: whether it is referred to outside of bodies.
   var referenced: [UInt64] = []
 
+  /// What validating function bodies needs of all this.
+  var validationTables = ValidationTables()
+
   init() {}
 
   /// The value types that function and block types are ranges of.
