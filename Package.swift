@@ -41,8 +41,8 @@ let package = Package(
       name: "PrecastLoader", dependencies: ["PrecastArtifact", "PrecastMachineCode", "CPrecastHost"],
       path: "Sources/Loader", swiftSettings: settings),
     .target(
-      name: "PrecastRuntime", dependencies: ["PrecastLoader", "CPrecastHost"], path: "Sources/Runtime",
-      swiftSettings: settings),
+      name: "PrecastRuntime", dependencies: ["PrecastLoader", "PrecastArtifact", "PrecastWasm", "CPrecastHost"],
+      path: "Sources/Runtime", swiftSettings: settings),
     .target(
       name: "PrecastWASI", dependencies: ["PrecastRuntime", "CPrecastHost"], path: "Sources/WASI",
       swiftSettings: settings),

@@ -1,0 +1,67 @@
+// What modules and stores of one program have in common.
+//
+// A `call_indirect` compares one number, so equal function types must have equal numbers in every module whose
+// functions can meet in a table: the engine hands these numbers out. It also holds the settings that are the same for
+// all stores. It is immutable but for the numbers, which stand behind a lock that is taken when a module is first
+// instantiated and when a host function is made, never when one is called.
+
+import CPrecastHost
+import PrecastWasm
+import Synchronization
+
+/// Settings of an engine.
+public struct EngineConfiguration: Sendable, Equatable {
+  /// Most bytes of stack that wasm code, and the host functions it calls, may use in one thread; 0: as much as the
+  /// thread has, less a reserve. Reaching it is the trap "call stack exhausted".
+  public var maximumWasmStack: Int
+  /// Inaccessible address space behind each memory, in bytes. Modules compiled for a larger guard are refused.
+  public var memoryGuardSize: Int
+
+  /// The defaults: 1 MiB of stack, 2 GiB of guard.
+  public init(maximumWasmStack: Int = 1 << 20, memoryGuardSize: Int = 2 << 30) {
+    self.maximumWasmStack = max(0, maximumWasmStack)
+    self.memoryGuardSize = max(0, memoryGuardSize)
+  }
+}
+
+/// What the modules and stores of a program share. Cheap to make, but modules and stores of different engines do not
+/// mix; usually there is one in a process.
+public final class Engine: Sendable {
+  /// The settings it was made with.
+  public let configuration: EngineConfiguration
+  let signatures = SignatureRegistry()
+  /// What installing the signal handlers returned: 0, or a negative errno.
+  let signalHandlerStatus: Int32
+
+  /// Makes an engine, and installs the process's signal handlers if this is the first one.
+  public init(configuration: EngineConfiguration = EngineConfiguration()) {
+    self.configuration = configuration
+    signalHandlerStatus = precast_install_signal_handlers()
+  }
+}
+
+/// Canonical numbers of function types: equal types, equal numbers.
+final class SignatureRegistry: Sendable {
+  private struct State {
+    var numbers: [FunctionType: UInt32] = [:]
+    var types: [FunctionType] = []
+  }
+  private let state = Mutex(State())
+
+  /// The number of a type, the same every time.
+  func number(of type: FunctionType) -> UInt32 {
+    state.withLock { state in
+      if let number = state.numbers[type] { return number }
+      // Types come from modules, which are limited to far fewer than 2^32 types each; memory ends before the numbers do.
+      let number = UInt32(truncatingIfNeeded: state.types.count)
+      state.numbers[type] = number
+      state.types.append(type)
+      return number
+    }
+  }
+
+  /// The type with a number that `number(of:)` has returned.
+  func type(of number: UInt32) -> FunctionType {
+    state.withLock { $0.types[Int(number)] }
+  }
+}

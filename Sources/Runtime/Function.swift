@@ -1,0 +1,138 @@
+// Functions, and the way into them.
+//
+// What a `funcref` points to is a 32-byte block: code, context, canonical signature number, entry trampoline. A
+// `Function` is a handle of such a block. There are two kinds: functions of instances, entered through the trampoline of
+// their module, and host functions, which a host calls without going through machine code at all; the exit trampoline in
+// their block is for wasm callers.
+
+import CPrecastHost
+import PrecastArtifact
+public import PrecastWasm
+
+/// The block behind a `funcref`; see `FunctionReferenceLayout`, which generated code uses.
+struct FunctionReferenceBlock {
+  var code: UInt
+  var context: UInt
+  var signature: UInt32
+  var reserved: UInt32
+  var entryTrampoline: UInt
+}
+
+/// A function of a store: defined by a module, or by the host. A handle; it keeps the store alive.
+///
+/// Spec: Core 4.2.6, "Function Instances".
+@safe
+public struct Function: Equatable {
+  /// The store that the function belongs to.
+  public let store: Store
+  // Owned by the store's arena.
+  let reference: UnsafeMutablePointer<FunctionReferenceBlock>
+
+  init(store: Store, reference: UnsafeMutablePointer<FunctionReferenceBlock>) {
+    self.store = store
+    unsafe self.reference = reference
+  }
+
+  /// Whether both are the same function of the same store.
+  public static func == (left: Function, right: Function) -> Bool { unsafe left.reference == right.reference }
+
+  /// What the function takes and returns.
+  public var type: FunctionType { unsafe store.type(of: reference.pointee.signature) }
+
+  /// Calls the function.
+  ///
+  /// - Returns: its results.
+  /// - Throws: `RuntimeError` when the arguments do not fit the type (`argumentCount`, `typeMismatch`, `foreignStore`);
+  ///   `Trap`; or what a host function threw that it called, directly or not, unchanged.
+  @discardableResult
+  public func invoke(_ arguments: [Value] = []) throws -> [Value] {
+    let type = self.type
+    guard arguments.count == type.parameters.count else {
+      throw RuntimeError(
+        .argumentCount, "\(arguments.count) arguments for a function of type \(type)")
+    }
+    let count = max(type.parameters.count, type.results.count)
+    let base = unsafe store.slotStack.push(count)
+    defer { store.slotStack.pop(count) }
+    let slots = unsafe ValueSlots(base: base, count: count, store: store)
+    for (index, argument) in arguments.enumerated() {
+      guard argument.type == type.parameters[index] else {
+        throw RuntimeError(
+          .typeMismatch, "argument \(index) is \(argument.type), but the function's type is \(type)")
+      }
+      try slots.setValue(index, argument)
+    }
+    try enter(slots)
+    var results: [Value] = []
+    results.reserveCapacity(type.results.count)
+    for (index, result) in type.results.enumerated() { results.append(slots.value(index, as: result)) }
+    return results
+  }
+
+  /// Calls the function; see ``invoke(_:)``.
+  @discardableResult
+  public func callAsFunction(_ arguments: [Value] = []) throws -> [Value] { try invoke(arguments) }
+
+  /// Calls the function without allocating: `prepare` writes the arguments to slots 0, 1, ..., `finish` reads the
+  /// results from slots 0, 1, ...
+  ///
+  /// - Parameter slotCount: the number of parameters or results, whichever are more. A smaller one is raised to it.
+  /// - Throws: what `prepare`, `finish` and the function throw.
+  public func invokeRaw<R>(
+    slotCount: Int, prepare: (borrowing ValueSlots) throws -> Void, finish: (borrowing ValueSlots) throws -> R
+  ) throws -> R {
+    let type = self.type
+    let count = max(slotCount, type.parameters.count, type.results.count)
+    let base = unsafe store.slotStack.push(count)
+    defer { store.slotStack.pop(count) }
+    let slots = unsafe ValueSlots(base: base, count: count, store: store)
+    try prepare(slots)
+    try enter(slots)
+    return try finish(slots)
+  }
+
+  /// Enters the function with its arguments in `slots`, which must be enough for parameters and results.
+  @usableFromInline
+  func enter(_ slots: borrowing ValueSlots) throws {
+    let block = unsafe reference.pointee
+    guard block.entryTrampoline != 0 else {
+      // A host function: its context is a host function context, as `entryTrampoline` is 0 for no other.
+      let entity = HostFunctionEntity.from(context: block.context)
+      return try entity.body(Caller(store: store, instance: nil), slots)
+    }
+    var activation = unsafe precast_activation()
+    let failed = unsafe precast_enter(
+      unsafeBitCast(block.entryTrampoline, to: precast_entry.self),
+      UnsafeMutableRawPointer(bitPattern: block.context), UnsafeRawPointer(bitPattern: block.code), slots.base,
+      store.context, &activation)
+    if failed != 0 { throw unsafe store.takeFailure(&activation) }
+  }
+}
+
+extension Store {
+  /// The function behind the bits of a `funcref`.
+  func function(bits: UInt64) -> Function? {
+    // Bits of a funcref come from generated code or from this store, and are null or the address of a block.
+    guard let reference = unsafe UnsafeMutablePointer<FunctionReferenceBlock>(bitPattern: UInt(bits)) else {
+      return nil
+    }
+    return unsafe Function(store: self, reference: reference)
+  }
+
+  /// The bits of a `funcref`.
+  func bits(of function: Function?) throws(RuntimeError) -> UInt64 {
+    guard let function else { return 0 }
+    guard function.store === self else { throw RuntimeError(.foreignStore, "a function of another store") }
+    return unsafe UInt64(UInt(bitPattern: function.reference))
+  }
+
+  /// What to throw after `precast_enter` has returned 1.
+  func takeFailure(_ activation: UnsafeMutablePointer<precast_activation>) -> any Error {
+    let code = unsafe activation.pointee.trap_code
+    if let error = pendingError, code == 0 || code == UInt32(TrapCode.hostError.rawValue) {
+      pendingError = nil
+      return error
+    }
+    return unsafe Trap(activation)
+  }
+}

@@ -1,0 +1,177 @@
+// Functions that the host gives to modules.
+//
+// A module calls an import by the wasm convention. The exit trampoline of the function's type, which stands in the
+// calling module's own artifact, turns that into one C call with a host function context and an array of slots; so a
+// host needs no compiler to offer functions of any type. Underneath there is one form of host function, a closure over
+// `ValueSlots`; the others (arrays of `Value`, typed closures) are made of it.
+
+import CPrecastHost
+import PrecastArtifact
+public import PrecastWasm
+
+/// A host function: its closure and the context that wasm calls it with.
+@safe
+final class HostFunctionEntity {
+  typealias Body = (Caller, borrowing ValueSlots) throws -> Void
+  let body: Body
+  let slotCount: Int
+  // The store owns this object.
+  unowned(unsafe) let store: Store
+  // In the store's arena: 64 bytes of context.
+  let context: UnsafeMutableRawPointer
+
+  init(store: Store, type: FunctionType, body: @escaping Body) {
+    unsafe self.store = store
+    self.body = body
+    slotCount = max(type.parameters.count, type.results.count)
+    unsafe context = store.arena.allocate(ContextLayout.headerSize)
+    unsafe context.storeBytes(of: UInt(bitPattern: store.context), toByteOffset: ContextLayout.store, as: UInt.self)
+    unsafe context.storeBytes(
+      of: ContextLayout.kindHostFunction, toByteOffset: ContextLayout.kind, as: UInt32.self)
+    unsafe context.storeBytes(
+      of: unsafeBitCast(hostCallback, to: UInt.self), toByteOffset: ContextLayout.hostCallback, as: UInt.self)
+    unsafe context.storeBytes(
+      of: UInt(bitPattern: Unmanaged.passUnretained(self).toOpaque()), toByteOffset: ContextLayout.opaque0,
+      as: UInt.self)
+  }
+
+  /// The entity of a host function context.
+  static func from(context: UInt) -> HostFunctionEntity {
+    // `opaque0` of a host function context is its entity, which the store keeps as long as the context.
+    let pointer = unsafe UnsafeRawPointer(bitPattern: context).unsafelyUnwrapped
+    return unsafe Unmanaged<HostFunctionEntity>.fromOpaque(
+      pointer.load(fromByteOffset: ContextLayout.opaque0, as: UnsafeRawPointer.self)
+    ).takeUnretainedValue()
+  }
+}
+
+/// What exit trampolines call: returns 0, or 1 after keeping the closure's error in the store.
+private let hostCallback:
+  @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer?, UnsafeMutableRawPointer) -> UInt32 = {
+    host, caller, slots in
+    // The contexts' opaque fields are what this runtime put there; entities live as long as the store.
+    let entity = unsafe Unmanaged<HostFunctionEntity>.fromOpaque(
+      host.load(fromByteOffset: ContextLayout.opaque0, as: UnsafeRawPointer.self))
+    return unsafe entity._withUnsafeGuaranteedRef { entity in
+      let store = unsafe entity.store
+      do {
+        try entity.body(
+          Caller(store: store, instance: unsafe InstanceEntity.from(context: caller)),
+          unsafe ValueSlots(base: slots, count: entity.slotCount, store: store))
+        return 0
+      } catch {
+        store.pendingError = error
+        return 1
+      }
+    }
+  }
+
+/// What a host function may know of its caller.
+@safe
+public struct Caller {
+  /// The store that the call happens in.
+  public let store: Store
+  let entity: InstanceEntity?
+
+  init(store: Store, instance: InstanceEntity?) {
+    self.store = store
+    entity = instance
+  }
+
+  /// The instance whose code made the call; nil when the host made it.
+  public var instance: Instance? { entity.map { Instance(store: store, entity: $0) } }
+
+  /// Memory 0 of the calling instance, its own or an imported one.
+  public var memory: Memory? { entity.flatMap { $0.memories.first.map { Memory(store: store, entity: $0) } } }
+
+  /// An export of the calling instance.
+  public func export(_ name: String) -> ExternalValue? { instance?.export(name) }
+}
+
+extension Function {
+  /// Makes a host function that reads its parameters from, and writes its results to, slots directly.
+  ///
+  /// Nothing is allocated or checked in a call: `body` must write every result, in the type's order, as the type says.
+  /// What it throws ends the wasm code that called it, and comes out of the outermost call unchanged.
+  public init(store: Store, type: FunctionType, raw body: @escaping (Caller, borrowing ValueSlots) throws -> Void) {
+    self = store.makeHostFunction(type: type, body: body)
+  }
+
+  /// Makes a host function of any type that gets its arguments and returns its results as values.
+  ///
+  /// Results of the wrong number or type, or of another store, are a `RuntimeError`, thrown as if by `body`.
+  public init(store: Store, type: FunctionType, _ body: @escaping (Caller, [Value]) throws -> [Value]) {
+    self = store.makeHostFunction(type: type) { caller, slots in
+      var arguments: [Value] = []
+      arguments.reserveCapacity(type.parameters.count)
+      for (index, parameter) in type.parameters.enumerated() { arguments.append(slots.value(index, as: parameter)) }
+      let results = try body(caller, arguments)
+      guard results.count == type.results.count else {
+        throw RuntimeError(
+          .argumentCount, "host function of type \(type) returned \(results.count) results")
+      }
+      for (index, result) in results.enumerated() {
+        guard result.type == type.results[index] else {
+          throw RuntimeError(
+            .typeMismatch, "host function of type \(type) returned \(result.type) as result \(index)")
+        }
+        try slots.setValue(index, result)
+      }
+    }
+  }
+
+  /// Makes a host function of a Swift closure; its WebAssembly type follows from the closure's.
+  ///
+  /// ```swift
+  /// Function(store: store) { (a: Int32, b: Int32) -> Int32 in a &+ b }
+  /// ```
+  @inlinable
+  public init<each Parameter: WasmValue, each Result: WasmValue>(
+    store: Store, _ body: @escaping (repeat each Parameter) throws -> (repeat each Result)
+  ) {
+    self.init(store: store) { (_: Caller, parameters: repeat each Parameter) in try body(repeat each parameters) }
+  }
+
+  /// Makes a host function of a Swift closure whose first parameter is the caller.
+  @inlinable
+  public init<each Parameter: WasmValue, each Result: WasmValue>(
+    store: Store, _ body: @escaping (Caller, repeat each Parameter) throws -> (repeat each Result)
+  ) {
+    var parameters: [ValueType] = []
+    repeat parameters.append((each Parameter).valueType)
+    var results: [ValueType] = []
+    repeat results.append((each Result).valueType)
+    self.init(
+      store: store, type: FunctionType(parameters: parameters, results: results),
+      raw: { caller, slots in
+        var index = -1
+        // Pack expansions are evaluated in order, so the counter walks over the parameters, then over the results.
+        let result: (repeat each Result) = try body(
+          caller, repeat (each Parameter).read(from: slots, at: nextIndex(&index)))
+        index = -1
+        repeat try (each result).write(to: slots, at: nextIndex(&index))
+      })
+  }
+}
+
+@usableFromInline @inline(__always)
+func nextIndex(_ index: inout Int) -> Int {
+  index &+= 1
+  return index
+}
+
+extension Store {
+  func makeHostFunction(type: FunctionType, body: @escaping HostFunctionEntity.Body) -> Function {
+    let entity = HostFunctionEntity(store: self, type: type, body: body)
+    hostFunctions.append(entity)
+    let signature = engine.signatures.number(of: type)
+    signatureTypes[signature] = type
+    let reference = unsafe arena.allocate(FunctionReferenceLayout.size)
+      .bindMemory(to: FunctionReferenceBlock.self, capacity: 1)
+    unsafe reference.initialize(
+      to: FunctionReferenceBlock(
+        code: 0, context: UInt(bitPattern: entity.context), signature: signature, reserved: 0, entryTrampoline: 0))
+    unsafe trampolines.provide(reference)
+    return unsafe Function(store: self, reference: reference)
+  }
+}
