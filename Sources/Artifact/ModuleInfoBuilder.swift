@@ -87,7 +87,7 @@ public struct ModuleInfoBuilder: ~Copyable {
     buildData()
     let names = strings.extract()
     begin(.strings, count: names.count)
-    section.put(contentsOf: names.bytes)
+    names.withBytes { section.put(contentsOf: $0) }
     align()
     return section.extract()
   }

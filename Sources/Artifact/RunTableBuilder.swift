@@ -247,7 +247,7 @@ struct RunTableBuilder {
           writer.bytes.put32(bits)
           if kind == .addressMap { writer.bytes.put32(value) }
         }
-        writer.bytes.put(contentsOf: longRun.bytes.bytes)
+        longRun.bytes.withBytes { writer.bytes.put(contentsOf: $0) }
       }
     }
     var bytes = writer.take()
