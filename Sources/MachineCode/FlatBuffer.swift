@@ -37,6 +37,15 @@ public struct FlatBuffer<Element: BitwiseCopyable>: ~Copyable {
     used &+= 1
   }
 
+  /// Appends `element` until there are `n`.
+  @inlinable public mutating func fill(with element: Element, to n: Int) {
+    reserve(n)
+    while used < n {
+      unsafe (base + used).initialize(to: element)
+      used &+= 1
+    }
+  }
+
   /// Makes room for `n` elements in all.
   @inlinable public mutating func reserve(_ n: Int) {
     if n > capacity { grow(n - used) }
@@ -77,6 +86,12 @@ public struct FlatBuffer<Element: BitwiseCopyable>: ~Copyable {
 
   /// Empties the buffer and keeps its memory.
   @inlinable public mutating func removeAll() { used = 0 }
+
+  /// Calls `body` with the elements.
+  @inlinable public borrowing func withSpan<R, E: Error>(_ body: (Span<Element>) throws(E) -> R) throws(E) -> R {
+    let span = unsafe Span(_unsafeStart: UnsafePointer(base), count: used)
+    return try body(span)
+  }
 
   /// The elements, copied out.
   public var array: [Element] { unsafe Array(UnsafeBufferPointer(start: base, count: used)) }

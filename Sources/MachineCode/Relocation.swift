@@ -8,6 +8,7 @@
 /// A machine, by its `e_machine` number (ELF gABI, chapter 4).
 public enum Architecture: UInt8, Sendable, CaseIterable {
   /// `EM_X86_64`.
+  // swift-format-ignore: AlwaysUseLowerCamelCase
   case x86_64 = 62
   /// `EM_AARCH64`.
   case aarch64 = 183
@@ -16,6 +17,7 @@ public enum Architecture: UInt8, Sendable, CaseIterable {
 /// How a place in the code refers to a symbol.
 public enum RelocationKind: UInt8, Sendable, BitwiseCopyable {
   /// `R_X86_64_PLT32`: 32 bits, S + A - P. A is -4 where the displacement ends the instruction.
+  // swift-format-ignore: AlwaysUseLowerCamelCase
   case x86_64PLT32
   /// `R_AARCH64_CALL26`: the 26-bit word displacement of `bl`, S + A - P, ±128 MiB.
   case aarch64Call26

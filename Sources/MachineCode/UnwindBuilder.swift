@@ -1,0 +1,255 @@
+/// Unwind tables: `.eh_frame`, for whoever walks a stack without knowing our frames.
+///
+/// Our own stack walk follows frame pointers. Everybody else (the system's unwinder under C++
+/// exceptions, gdb, perf, backtraces of a crash) reads call frame information, and an unwinder that
+/// stops in the middle of a prologue must still find the caller, so the tables hold at every
+/// instruction: before, in and after the prologue, and after each `leave`.
+///
+/// The section is one CIE and one FDE a function, each 4-byte aligned, and a terminator (LSB,
+/// "Exception Frames"; instructions are DWARF 5's, 6.4.2):
+///
+///     CIE   length, 0, version 1, "zR", code align 1, data align -8, return address column 16,
+///           1 byte of augmentation data: the pointer encoding
+///           def_cfa rsp+8; offset ra at cfa-8
+///     FDE   length, distance back to the CIE, function (pc-relative), size, 0,
+///           instructions
+///     0     four zero bytes
+///
+/// Pointers are pc-relative, so nothing is left to relocate as long as the section keeps its
+/// distance from the text: it starts exactly where the text ends. They have 32 bits where text and
+/// table together stay below 2 GiB, else 64.
+///
+/// A function's epilogue may stand in the middle of it. There the state is remembered before `ret`
+/// and restored after it; the last `ret` of a function needs neither.
+
+/// A register of the caller, saved by a trampoline in its frame.
+public struct SavedRegister: Sendable, Equatable, BitwiseCopyable {
+  /// Code offset from which on it is saved: just after the push or store.
+  public var codeOffset: UInt32
+  /// Its DWARF number; see `Register.dwarfNumber`.
+  public var dwarfRegister: UInt8
+  /// Where it is saved, in bytes from the CFA: negative, a multiple of 8. The saved rbp is at -16.
+  public var cfaOffset: Int32
+
+  /// A register saved at `cfaOffset` bytes from the CFA from `codeOffset` on.
+  public init(codeOffset: UInt32, dwarfRegister: UInt8, cfaOffset: Int32) {
+    self.codeOffset = codeOffset
+    self.dwarfRegister = dwarfRegister
+    self.cfaOffset = cfaOffset
+  }
+}
+
+/// A stretch of a function in which rbp is not to be trusted, because control comes there with only
+/// rsp restored: CFA = rsp + `cfaOffset`.
+public struct StackPointerRange: Sendable, Equatable, BitwiseCopyable {
+  /// Code offset of the first instruction.
+  public var start: UInt32
+  /// Code offset of the first instruction at which rbp holds again.
+  public var end: UInt32
+  /// Distance from rsp to the CFA in bytes.
+  public var cfaOffset: UInt32
+
+  /// Between `start` and `end`, CFA = rsp + `cfaOffset`.
+  public init(start: UInt32, end: UInt32, cfaOffset: UInt32) {
+    self.start = start
+    self.end = end
+    self.cfaOffset = cfaOffset
+  }
+}
+
+extension Register {
+  /// The register's number in DWARF (System V psABI, x86-64, figure 3.36).
+  public var dwarfNumber: UInt8 {
+    switch self {
+    case .rax: 0
+    case .rdx: 1
+    case .rcx: 2
+    case .rbx: 3
+    case .rsi: 4
+    case .rdi: 5
+    case .rbp: 6
+    case .rsp: 7
+    default: rawValue
+    }
+  }
+}
+
+/// Builds the contents of `.eh_frame` for x86-64 text that starts a section's length before it.
+public struct UnwindBuilder: ~Copyable {
+  /// What has been written.
+  private var section = CodeBuffer(capacity: 1 << 16)
+  private let textSize: Int
+  private let isWide: Bool
+  private var isFinished = false
+
+  // Where the FDE being written starts.
+  private var entry = 0
+  // Code offset that the instructions written so far have advanced to.
+  private var location: UInt32 = 0
+
+  /// Tables for a text of `textSize` bytes, after which the section follows immediately. `isWide`
+  /// asks for 64-bit pointers; by default they are used where 32 bits could be too few.
+  public init(textSize: Int, isWide: Bool? = nil) {
+    self.textSize = textSize
+    // Tables take less than text; 1.5 GiB of text leaves room for as much as 512 MiB of them.
+    self.isWide = isWide ?? (textSize > 0x6000_0000)
+    section.put32(0)  // length, below
+    section.put32(0)  // this is a CIE
+    section.put8(1)  // version
+    section.put8(UInt8(ascii: "z"))
+    section.put8(UInt8(ascii: "R"))
+    section.put8(0)
+    section.put8(1)  // code alignment
+    section.put8(0x78)  // data alignment: -8
+    section.put8(16)  // return address: column 16
+    section.put8(1)  // size of the augmentation data
+    section.put8(self.isWide ? 0x1C : 0x1B)  // DW_EH_PE_pcrel | sdata8 or sdata4
+    emitDefineCFA(register: 7, offset: 8)
+    emitOffset(register: 16, cfaOffset: -8)
+    closeEntry(at: 0)
+  }
+
+  // MARK: Functions
+
+  /// Describes a function with the standard frame: `push rbp` at 0, `mov rbp, rsp` at 1, and a
+  /// `leave` before each `ret`.
+  ///
+  /// `returns` holds the code offsets of the `ret`s in ascending order, counted from `base` bytes
+  /// before the function, as `savedRegisters` and `stackPointerRange` are.
+  public mutating func add(
+    textOffset: Int, size: UInt32, returns: Span<UInt32>, base: UInt32 = 0
+  ) {
+    beginEntry(textOffset: textOffset, size: size)
+    emitPrologue()
+    for i in 0..<returns.count { emitReturn(at: returns[i] &- base, size: size) }
+    closeEntry(at: entry)
+  }
+
+  /// Describes a function with the standard frame and one `ret` at its end.
+  public mutating func add(textOffset: Int, size: UInt32) {
+    beginEntry(textOffset: textOffset, size: size)
+    emitPrologue()
+    if size > 0 { emitReturn(at: size - 1, size: size) }
+    closeEntry(at: entry)
+  }
+
+  /// Describes a trampoline: the standard frame, and registers of the caller saved in it, in order of
+  /// code offset. They count as restored at each `ret`. `stackPointerRanges`: where rbp is not to be
+  /// trusted, in order, apart from each other and from the `ret`s.
+  public mutating func addTrampoline(
+    textOffset: Int, size: UInt32, returns: [UInt32], savedRegisters: [SavedRegister],
+    stackPointerRanges: [StackPointerRange] = []
+  ) {
+    beginEntry(textOffset: textOffset, size: size)
+    emitPrologue()
+    var saved = savedRegisters[...]
+    var ranges = stackPointerRanges[...]
+    var returns = returns[...]
+    // Three sorted lists, merged.
+    while true {
+      let nextSaved = saved.first?.codeOffset ?? .max
+      let nextRange = ranges.first?.start ?? .max
+      let nextReturn = returns.first ?? .max
+      if nextSaved != .max, nextSaved <= nextRange, nextSaved <= nextReturn, let register = saved.popFirst() {
+        advance(to: register.codeOffset)
+        emitOffset(register: register.dwarfRegister, cfaOffset: register.cfaOffset)
+      } else if nextRange != .max, nextRange <= nextReturn, let range = ranges.popFirst() {
+        advance(to: range.start)
+        section.put8(0x0A)  // DW_CFA_remember_state
+        emitDefineCFA(register: 7, offset: UInt64(range.cfaOffset))
+        advance(to: range.end)
+        section.put8(0x0B)  // DW_CFA_restore_state
+      } else if let offset = returns.popFirst() {
+        emitReturn(at: offset, size: size, restoring: savedRegisters)
+      } else {
+        break
+      }
+    }
+    closeEntry(at: entry)
+  }
+
+  /// Describes code that never touches the stack, such as an island of veneers: the caller's return
+  /// address is on top throughout.
+  public mutating func addFrameless(textOffset: Int, size: UInt32) {
+    beginEntry(textOffset: textOffset, size: size)
+    closeEntry(at: entry)
+  }
+
+  /// Ends the section with its terminator and gives it away.
+  public consuming func finish() -> CodeBuffer {
+    section.put32(0)
+    return section.extract()
+  }
+
+  // MARK: Instructions
+
+  private mutating func beginEntry(textOffset: Int, size: UInt32) {
+    entry = section.count
+    location = 0
+    section.put32(0)  // length, below
+    section.put32(UInt32(truncatingIfNeeded: section.count))  // the CIE stands at 0
+    let distance = textOffset - (textSize + section.count)
+    if isWide {
+      section.put64(UInt64(bitPattern: Int64(distance)))
+      section.put64(UInt64(size))
+    } else {
+      section.put32(UInt32(bitPattern: Int32(truncatingIfNeeded: distance)))
+      section.put32(size)
+    }
+    section.put8(0)  // no augmentation data
+  }
+
+  // Fills up with DW_CFA_nop and sets the length.
+  private mutating func closeEntry(at start: Int) {
+    section.put(repeating: 0, count: -section.count & 3)
+    section.patch32(at: start, UInt32(section.count - start - 4))
+  }
+
+  private mutating func emitPrologue() {
+    section.ensure(16)
+    advance(to: 1)  // push rbp
+    section.put16(0x100E)  // DW_CFA_def_cfa_offset 16
+    section.put16(0x0286)  // DW_CFA_offset rbp at cfa-16
+    advance(to: 4)  // mov rbp, rsp
+    section.put16(0x060D)  // DW_CFA_def_cfa_register rbp
+  }
+
+  private mutating func emitReturn(at offset: UInt32, size: UInt32, restoring saved: [SavedRegister] = []) {
+    advance(to: offset)
+    let isLast = offset &+ 1 >= size
+    if !isLast { section.put8(0x0A) }  // DW_CFA_remember_state
+    for register in saved { section.put8(0xC0 | register.dwarfRegister & 63) }  // DW_CFA_restore
+    section.put8(0xC6)  // DW_CFA_restore rbp
+    emitDefineCFA(register: 7, offset: 8)
+    if !isLast {
+      advance(to: offset &+ 1)
+      section.put8(0x0B)  // DW_CFA_restore_state
+    }
+  }
+
+  private mutating func advance(to offset: UInt32) {
+    let delta = offset &- location
+    location = offset
+    switch delta {
+    case 0: break
+    case 1..<0x40: section.put8(0x40 | UInt8(delta))  // DW_CFA_advance_loc
+    case 0x40..<0x100: section.put16(0x02 | UInt16(delta) << 8)  // DW_CFA_advance_loc1
+    case 0x100..<0x1_0000:  // DW_CFA_advance_loc2
+      section.put8(0x03)
+      section.put16(UInt16(delta))
+    default:  // DW_CFA_advance_loc4
+      section.put8(0x04)
+      section.put32(delta)
+    }
+  }
+
+  private mutating func emitDefineCFA(register: UInt8, offset: UInt64) {
+    section.put16(0x0C | UInt16(register) << 8)  // DW_CFA_def_cfa
+    section.putULEB128(offset)
+  }
+
+  private mutating func emitOffset(register: UInt8, cfaOffset: Int32) {
+    section.put8(0x80 | register & 63)  // DW_CFA_offset, in units of the data alignment
+    section.putULEB128(UInt64(max(0, -Int64(cfaOffset) / 8)))
+  }
+}
