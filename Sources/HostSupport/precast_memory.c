@@ -6,8 +6,13 @@
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x10
+#endif
 
 static void *pointer(uint64_t address) { return (void *)(uintptr_t)address; }
 
@@ -61,13 +66,13 @@ int precast_release(uint64_t address, size_t size) {
   return munmap(pointer(address), size) == 0 ? 0 : -errno;
 }
 
-int precast_map_artifact(int fd, size_t size, size_t text_offset, size_t text_size, uint64_t *address) {
-  // Two calls: the file as a whole, then the text's protection. Reserving first and mapping text
-  // and rest separately would take three, and mapping executable first and taking the right away
-  // from the rest would leave metadata executable for a moment.
-  char *p = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+int precast_map_artifact(int fd, uint64_t offset, size_t size, size_t text_size, uint64_t *address) {
+  // Two calls: all of it, then the text's protection. Reserving first and mapping text and rest
+  // separately would take three, and mapping executable first and taking the right away from the
+  // rest would leave metadata executable for a moment.
+  char *p = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, (off_t)offset);
   if (p == MAP_FAILED) return -errno;
-  if (text_size != 0 && mprotect(p + text_offset, text_size, PROT_READ | PROT_EXEC) != 0) {
+  if (mprotect(p, text_size, PROT_READ | PROT_EXEC) != 0) {
     int error = errno;
     munmap(p, size);
     return -error;
@@ -76,8 +81,38 @@ int precast_map_artifact(int fd, size_t size, size_t text_offset, size_t text_si
   return 0;
 }
 
+int precast_open_for_reading(const char *path) {
+  for (;;) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd >= 0) return fd;
+    if (errno != EINTR) return -errno;
+  }
+}
+
+int64_t precast_read_start(int fd, void *buffer, size_t capacity, uint64_t *file_size) {
+  struct stat status;
+  if (fstat(fd, &status) != 0) return -errno;
+  if (S_ISDIR(status.st_mode)) return -EISDIR;
+  if (!S_ISREG(status.st_mode)) return -ESPIPE;
+  *file_size = (uint64_t)status.st_size;
+  size_t done = 0;
+  while (done < capacity) {
+    ssize_t count = pread(fd, (char *)buffer + done, capacity - done, (off_t)done);
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      return -errno;
+    }
+    if (count == 0) break;
+    done += (size_t)count;
+  }
+  return (int64_t)done;
+}
+
 int precast_sealed_memfd(const char *name, const void *bytes, size_t size) {
-  int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  // Kernels since 6.3 want to be told whether it may be mapped executable; older ones do not know
+  // the flag.
+  int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+  if (fd < 0 && errno == EINVAL) fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return -errno;
   const char *next = bytes;
   while (size != 0) {

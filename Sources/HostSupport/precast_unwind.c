@@ -1,17 +1,39 @@
-// libgcc and libunwind both export `__register_frame`. The symbols are weak: a host that links no
-// unwinder (static, C only) loads artifacts all the same.
+// libgcc and LLVM's libunwind both let a program add `.eh_frame` sections, under names that are the
+// same and mean nearly the same. The symbols are weak: a host that links no unwinder (static, C
+// only) loads artifacts all the same.
 //
-// libgcc takes a whole section and, up to GCC 12, only puts it in a list, whatever its size;
-// deregistration searches that list.
+// libgcc's `__register_frame` looks at the first word of the section, to skip an empty one; that is
+// a page fault, half a microsecond, for something that may never be unwound. Its sibling
+// `__register_frame_table` takes a null-terminated list of sections and looks at none. Both put an
+// object in a list (up to GCC 12), whatever the section's size; deregistering searches that list.
 #include "precast_unwind.h"
+
+#include <stdlib.h>
 
 extern void __register_frame(void *begin) __attribute__((weak));
 extern void __deregister_frame(void *begin) __attribute__((weak));
+extern void __register_frame_table(void *begin) __attribute__((weak));
 
-void precast_register_frames(const void *eh_frame) {
-  if (__register_frame && __deregister_frame) __register_frame((void *)eh_frame);
+struct precast_frames {
+  const void *sections[2];
+};
+
+struct precast_frames *precast_register_frames(const void *eh_frame) {
+  if (!__deregister_frame || (!__register_frame_table && !__register_frame)) return NULL;
+  struct precast_frames *frames = malloc(sizeof *frames);
+  if (!frames) return NULL;
+  frames->sections[0] = eh_frame;
+  frames->sections[1] = NULL;
+  if (__register_frame_table) {
+    __register_frame_table(frames->sections);
+  } else {
+    __register_frame((void *)eh_frame);
+  }
+  return frames;
 }
 
-void precast_deregister_frames(const void *eh_frame) {
-  if (__register_frame && __deregister_frame) __deregister_frame((void *)eh_frame);
+void precast_deregister_frames(struct precast_frames *frames) {
+  if (!frames) return;
+  __deregister_frame(__register_frame_table ? (void *)frames->sections : (void *)frames->sections[0]);
+  free(frames);
 }

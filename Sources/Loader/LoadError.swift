@@ -5,6 +5,8 @@
 // system has run out of something. The kind says which; the message says what, where, and what to
 // do about it.
 
+public import PrecastArtifact
+
 /// Why an artifact could not be loaded, or memory not be had.
 public struct LoadError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The reasons that callers may want to tell apart.
@@ -25,6 +27,8 @@ public struct LoadError: Error, Sendable, Equatable, CustomStringConvertible {
   public let kind: Kind
   /// The file, as the caller named it; nil for bytes.
   public var path: String?
+  /// The settings in which artifact and host differ, when that is the reason.
+  public var mismatches: [CompatibilityMismatch] = []
   /// What was wrong, where, and what to do.
   public let message: String
 
@@ -33,6 +37,19 @@ public struct LoadError: Error, Sendable, Equatable, CustomStringConvertible {
     self.kind = kind
     self.path = path
     self.message = message
+  }
+
+  /// What the reader found wrong.
+  public init(_ error: ArtifactError, path: String?) {
+    switch error.kind {
+    case .notAnArtifact: kind = .notAnArtifact
+    case .damaged: kind = .damaged
+    case .incompatible(let mismatches):
+      kind = .incompatible
+      self.mismatches = mismatches
+    }
+    self.path = path
+    message = error.description
   }
 
   /// `path: message`.

@@ -1,88 +1,224 @@
 // An artifact in memory, ready to run.
+//
+// Loading is a handful of system calls at any size: open, fstat, one read of the first page, a
+// mapping of everything from the text on, the text's protection, and close. The first page is
+// decided upon before anything is mapped and is not mapped itself; no other page is touched. Then
+// the text is entered in the process's map from pc to code and its unwind tables are registered,
+// neither of which looks at them.
+//
+//      file     | first page | .text | .eh_frame, .wasmtime.*, .rodata.wasm, symbols, ... |
+//      memory                | r-x   | r--                                                |
+//
+// Memories' images are mapped later from the same file, copy-on-write, for each instance; so a
+// loaded artifact that has a data image keeps a descriptor of its file. (A mapping cannot be
+// duplicated privately, and reopening by name finds another file after a rename.) Ten thousand of
+// them need RLIMIT_NOFILE to allow it: the soft limit is raised to the hard one when it is reached.
+//
+// A loaded artifact may be found through the map of code by any thread, while its last owner drops
+// it. So the map does not point to it, but to a small box with a weak reference, which lives until
+// no reader can be looking at it.
 
-/// A place in compiled code, in the terms of the wasm module.
-public struct CodeLocation: Sendable, Equatable {
-  /// Index of the function in the module's function index space; nil inside a trampoline or veneer.
-  public var functionIndex: Int?
-  /// Distance from the start of `.text`.
-  public var textOffset: Int
-  /// Distance from the start of the function's code; 0 outside functions.
-  public var codeOffset: Int
-  /// Distance from the start of the wasm binary; nil when the artifact has no address map.
-  public var wasmOffset: Int?
-
-  /// Makes a location.
-  public init(functionIndex: Int?, textOffset: Int, codeOffset: Int, wasmOffset: Int?) {
-    self.functionIndex = functionIndex
-    self.textOffset = textOffset
-    self.codeOffset = codeOffset
-    self.wasmOffset = wasmOffset
-  }
-}
+import CPrecastHost
+import Glibc
+public import PrecastArtifact
+import Synchronization
 
 /// A loaded artifact: its text mapped for execution, everything else for reading, known to the
 /// unwinder and to the process's map of code. All of it goes when the last reference does, so the
 /// owner must keep one while the code may run or its addresses are in use.
 @safe
-public final class LoadedArtifact: @unchecked Sendable {
+public final class LoadedArtifact: Sendable {
+  /// The reader over the mapped sections (all but those of the first page, and the text).
+  public let artifact: Artifact
   /// Address of the start of `.text`.
   public let textBase: UInt
-  /// Size of `.text` in bytes.
+  /// Size of `.text` in bytes, whole pages.
   public let textSize: Int
   /// A descriptor of the file (or sealed memory) that the artifact is mapped from, open as long as
   /// this object lives, for mapping the data image; -1 when the artifact has no image.
   public let imageDescriptor: Int32
 
+  private let mappingSize: Int
+  // Handles of the C side: written once in `init`, used once in `deinit`.
+  private nonisolated(unsafe) let code: UnsafeMutablePointer<precast_code>
+  private nonisolated(unsafe) let frames: OpaquePointer?
+  private let cachedInfo = Mutex<ModuleInfo?>(nil)
+
   /// Loads the artifact at `path`.
-  public convenience init(path: String) throws(LoadError) {
-    throw LoadError(kind: .notAnArtifact, path: path, message: "not implemented")
+  ///
+  /// - Parameter host: what the artifact may ask for; anything else is an `incompatible` error that
+  ///   names each differing setting.
+  public convenience init(path: String, host: CompilerSettings = HostSettings.current) throws(LoadError) {
+    try self.init(FileDescriptor.open(path: path), path: path, host: host)
   }
 
   /// Loads from an open descriptor of a regular file, which the caller keeps (and may close).
-  public convenience init(fileDescriptor: Int32) throws(LoadError) {
-    throw LoadError(kind: .notAnArtifact, message: "not implemented")
+  /// The file's position is neither used nor changed.
+  public convenience init(
+    fileDescriptor: Int32, host: CompilerSettings = HostSettings.current
+  ) throws(LoadError) {
+    try self.init(FileDescriptor.duplicate(fileDescriptor), path: nil, host: host)
   }
 
-  /// Loads from bytes, by way of sealed memory.
-  public convenience init(bytes: RawSpan) throws(LoadError) {
-    throw LoadError(kind: .notAnArtifact, message: "not implemented")
+  /// Loads from bytes, by way of sealed memory; the bytes are not needed afterwards.
+  public convenience init(bytes: RawSpan, host: CompilerSettings = HostSettings.current) throws(LoadError) {
+    try Self.checkHeader(bytes)
+    try self.init(FileDescriptor.sealed(bytes), path: nil, host: host)
   }
 
-  init(textBase: UInt, textSize: Int, imageDescriptor: Int32) {
-    self.textBase = textBase
+  /// Spares a copy of what is no artifact.
+  private static func checkHeader(_ bytes: RawSpan) throws(LoadError) {
+    let result: Result<Void, LoadError> = unsafe bytes.withUnsafeBytes { buffer in
+      guard let start = buffer.baseAddress else {
+        return .failure(LoadError(kind: .notAnArtifact, message: "not a precast artifact: there are no bytes"))
+      }
+      do throws(ArtifactError) {
+        _ = try unsafe ArtifactHeader(
+          ByteRegion(base: start, count: min(buffer.count, ArtifactHeader.size)), fileSize: UInt64(buffer.count))
+        return .success(())
+      } catch {
+        return .failure(LoadError(error, path: nil))
+      }
+    }
+    try result.get()
+  }
+
+  private init(_ file: consuming FileDescriptor, path: String?, host: CompilerSettings) throws(LoadError) {
+    let header = try file.readHeader(path: path)
+    do throws(ArtifactError) { try header.record.check(host: host) } catch { throw LoadError(error, path: path) }
+    guard HostSettings.hasBaseline else {
+      throw LoadError(
+        kind: .incompatible, path: path,
+        message: "this processor lacks part of x86-64-v2 (SSE4.2, POPCNT, CMPXCHG16B), which every artifact uses")
+    }
+    let text = header.text
+    // The header has checked: whole pages, inside the file, and the file is as long as it says.
+    guard let size = Int(exactly: header.fileSize - text.offset), let textSize = Int(exactly: text.size),
+      text.offset % UInt64(precast_page_size()) == 0
+    else {
+      throw LoadError(
+        kind: .incompatible, path: path,
+        message: "the text is at \(text.offset), which is not on a page of this system's \(precast_page_size()) bytes")
+    }
+
+    let mapping = try Mapping(file: file, offset: text.offset, size: size, textSize: textSize, path: path)
+    let rest = unsafe ByteRegion(
+      base: UnsafeRawPointer(bitPattern: mapping.address + UInt(textSize))!, count: size - textSize)
+    let artifact: Artifact
+    let traps: ByteRegion?
+    do throws(ArtifactError) {
+      artifact = try Artifact(header: header, rest: rest)
+      traps = try artifact.section(.traps)
+    } catch {
+      throw LoadError(error, path: path)
+    }
+
+    // The C structure points at the mapped table, which stays until `deinit` has taken it back.
+    let box = WeakBox()
+    var description = unsafe precast_code(
+      text_start: UInt64(mapping.address), text_end: UInt64(mapping.address) + text.size,
+      traps: traps?.baseAddress.assumingMemoryBound(to: UInt8.self), traps_size: UInt64(traps?.count ?? 0),
+      owner: Unmanaged.passRetained(box).toOpaque())
+    var registered: UnsafeMutablePointer<precast_code>?
+    let result = unsafe precast_code_register(&description, releaseWeakBox, &registered)
+    guard result == 0, let code = unsafe registered else {
+      unsafe releaseWeakBox(description.owner)
+      throw .system(-result, "enter the text in the map of code", path: path)
+    }
+    let ehFrame = header.extent(of: .ehFrame)
+    let hasImage = header.extent(of: .dataImage).size > 0
+
+    self.artifact = artifact
     self.textSize = textSize
-    self.imageDescriptor = imageDescriptor
+    unsafe self.code = code
+    unsafe self.frames =
+      ehFrame.size == 0
+      ? nil
+      : precast_register_frames(UnsafeRawPointer(bitPattern: mapping.address + UInt(ehFrame.offset - text.offset)))
+    self.imageDescriptor = hasImage ? file.take() : -1
+    self.mappingSize = mapping.size
+    self.textBase = mapping.take()
+    // Nobody can know an address in this text yet, so nobody looks at the box before this.
+    box.artifact = self
   }
 
-  /// Where in the module `pc` is; nil outside this artifact's text. For a return address, the call
-  /// before it is meant.
-  public func location(of pc: UInt, isReturnAddress: Bool) -> CodeLocation? {
-    nil
+  deinit {
+    // First unreachable, then unmapped.
+    unsafe precast_code_unregister(code)
+    unsafe precast_deregister_frames(frames)
+    _ = precast_release(UInt64(textBase), mappingSize)
+    if imageDescriptor >= 0 { close(imageDescriptor) }
   }
 
-  /// The trap code (`TrapCode`'s raw value) of the trap site at exactly `pc`, or 0.
-  public func trapCode(at pc: UInt) -> UInt8 {
-    0
+  /// What the first page says: sections, compatibility record, build-id.
+  public var header: ArtifactHeader { artifact.header }
+
+  /// The module's tables; opened at the first call, and kept.
+  public func moduleInfo() throws(ArtifactError) -> ModuleInfo {
+    if let info = cachedInfo.withLock({ $0 }) { return info }
+    let info = try artifact.moduleInfo()
+    cachedInfo.withLock { $0 = info }
+    return info
   }
 
-  /// Address of a defined function's code, by its index in the function index space (imported
-  /// functions first); nil for an imported function.
-  public func functionAddress(_ functionIndex: Int) -> UInt? {
-    nil
+  /// Maps an extent of a memory's image copy-on-write into a reservation that starts at the memory's
+  /// first byte.
+  public func mapImage(_ extent: ImageExtent, into reservation: AddressSpaceReservation) throws(LoadError) {
+    let fileOffset: UInt64
+    do throws(ArtifactError) { fileOffset = try artifact.fileOffset(of: extent) } catch { throw LoadError(error, path: nil) }
+    guard let offset = Int(exactly: extent.memoryOffset), let length = Int(exactly: extent.size),
+      let fileOffset = Int(exactly: fileOffset)
+    else { throw .system(EINVAL, "map a data image") }
+    try reservation.mapImage(
+      offset: offset, length: length, fileDescriptor: imageDescriptor, fileOffset: fileOffset)
   }
+}
 
-  /// Address of the trampoline into wasm for a type of the module; nil when the artifact has none.
-  public func entryTrampoline(typeIndex: Int) -> UInt? {
-    nil
-  }
+/// What the map of code points to.
+private final class WeakBox: @unchecked Sendable {
+  // Written once, before the text's address is known to anybody; read by any thread.
+  weak var artifact: LoadedArtifact?
+}
 
-  /// Address of the trampoline out of wasm for a type of the module; nil when the artifact has none.
-  public func exitTrampoline(typeIndex: Int) -> UInt? {
-    nil
-  }
+private let releaseWeakBox: @convention(c) (UnsafeMutableRawPointer?) -> Void = { owner in
+  if let owner = unsafe owner { unsafe Unmanaged<WeakBox>.fromOpaque(owner).release() }
+}
 
+extension LoadedArtifact {
   /// The loaded artifact whose text holds `pc`. Lock-free.
   public static func containing(pc: UInt) -> LoadedArtifact? {
-    nil
+    // Between begin and end the box lives, whatever other threads drop meanwhile.
+    let token = precast_code_read_begin()
+    defer { precast_code_read_end(token) }
+    guard let owner = unsafe precast_code_read_find(UInt64(pc))?.pointee.owner else { return nil }
+    return unsafe Unmanaged<WeakBox>.fromOpaque(owner).takeUnretainedValue().artifact
+  }
+}
+
+/// A mapped artifact with one owner.
+private struct Mapping: ~Copyable {
+  let address: UInt
+  let size: Int
+
+  init(file: borrowing FileDescriptor, offset: UInt64, size: Int, textSize: Int, path: String?) throws(LoadError) {
+    var address: UInt64 = 0
+    let result = unsafe precast_map_artifact(file.number, offset, size, textSize, &address)
+    if result == -EACCES || result == -EPERM {
+      throw LoadError(
+        kind: .cannotRead(errno: -result), path: path,
+        message: "could not map the text for execution: the file system is mounted noexec, or a security policy forbids it")
+    }
+    if result != 0 { throw .system(-result, "map the file's \(size) bytes", path: path) }
+    self.address = UInt(address)
+    self.size = size
+  }
+
+  deinit { _ = precast_release(UInt64(address), size) }
+
+  /// Gives the mapping up without unmapping it.
+  consuming func take() -> UInt {
+    let address = address
+    discard self
+    return address
   }
 }

@@ -22,9 +22,18 @@ extension LoadError {
         kind: .outOfResources(errno: number), path: path,
         message: "could not \(action): out of memory, address space (ulimit -v) or mappings "
           + "(vm.max_map_count)")
-    case EINVAL:
+    case ESPIPE:
       return LoadError(
-        kind: .cannotRead(errno: number), path: path, message: "could not \(action): \(reason)")
+        kind: .cannotRead(errno: number), path: path,
+        message: "could not \(action): it is a pipe, socket or device; an artifact is mapped from a regular file")
+    case ENODEV:
+      return LoadError(
+        kind: .cannotRead(errno: number), path: path,
+        message: "could not \(action): its file system does not support mapping; copy the file elsewhere")
+    case EBADF:
+      return LoadError(
+        kind: .cannotRead(errno: number), path: path,
+        message: "could not \(action): the descriptor is not open for reading")
     default:
       return LoadError(
         kind: .cannotRead(errno: number), path: path, message: "could not \(action): \(reason)")

@@ -35,9 +35,17 @@ int precast_reset(uint64_t address, size_t size);
 /// Gives address space back.
 int precast_release(uint64_t address, size_t size);
 
-/// Maps a whole artifact: everything read-only, but `[text_offset, text_offset + text_size)`
-/// readable and executable. Nothing is ever writable.
-int precast_map_artifact(int fd, size_t size, size_t text_offset, size_t text_size, uint64_t *address);
+/// Maps an artifact from the start of its text to its end, `size` bytes from `offset`: the first
+/// `text_size` readable and executable, the rest readable. Nothing is ever writable.
+int precast_map_artifact(int fd, uint64_t offset, size_t size, size_t text_size, uint64_t *address);
+
+/// Opens a file for reading: close-on-exec, and without waiting for somebody at the other end of a
+/// pipe. Returns a descriptor or a negative errno.
+int precast_open_for_reading(const char *path);
+
+/// Reads up to `capacity` bytes from the start of a regular file. Returns how many, or a negative
+/// errno (EISDIR for a directory, ESPIPE for anything else that is no regular file); sets `file_size`.
+int64_t precast_read_start(int fd, void *buffer, size_t capacity, uint64_t *file_size);
 
 /// An anonymous file with a copy of `size` bytes, sealed against any change. Returns its
 /// descriptor (close-on-exec) or a negative errno.
