@@ -41,8 +41,10 @@ extension LoadedArtifact {
     location.functionIndex = info.importedFunctionCount + defined
     location.codeOffset = Int(offset - function.textOffset)
     if let map = try? artifact.addressMap() {
-      location.wasmOffset = (try? map.wasmOffset(
-        functionTextOffset: function.textOffset, codeOffset: offset - function.textOffset)).flatMap { $0 }.map(Int.init)
+      location.wasmOffset =
+        (try? map.wasmOffset(
+          functionTextOffset: function.textOffset, codeOffset: offset - function.textOffset)).flatMap { $0 }.map(
+          Int.init)
     }
     return location
   }

@@ -165,7 +165,9 @@ public final class LoadedArtifact: Sendable {
   /// first byte.
   public func mapImage(_ extent: ImageExtent, into reservation: AddressSpaceReservation) throws(LoadError) {
     let fileOffset: UInt64
-    do throws(ArtifactError) { fileOffset = try artifact.fileOffset(of: extent) } catch { throw LoadError(error, path: nil) }
+    do throws(ArtifactError) { fileOffset = try artifact.fileOffset(of: extent) } catch {
+      throw LoadError(error, path: nil)
+    }
     guard let offset = Int(exactly: extent.memoryOffset), let length = Int(exactly: extent.size),
       let fileOffset = Int(exactly: fileOffset)
     else { throw .system(EINVAL, "map a data image") }
@@ -206,7 +208,8 @@ private struct Mapping: ~Copyable {
     if result == -EACCES || result == -EPERM {
       throw LoadError(
         kind: .cannotRead(errno: -result), path: path,
-        message: "could not map the text for execution: the file system is mounted noexec, or a security policy forbids it")
+        message:
+          "could not map the text for execution: the file system is mounted noexec, or a security policy forbids it")
     }
     if result != 0 { throw .system(-result, "map the file's \(size) bytes", path: path) }
     self.address = UInt(address)
