@@ -14,7 +14,8 @@ public struct EngineConfiguration: Sendable, Equatable {
   /// Most bytes of stack that wasm code, and the host functions it calls, may use in one thread; 0: as much as the
   /// thread has, less a reserve. Reaching it is the trap "call stack exhausted".
   public var maximumWasmStack: Int
-  /// Inaccessible address space behind each memory, in bytes. Modules compiled for a larger guard are refused.
+  /// Inaccessible address space behind each memory, in bytes. A module's own memories get more when it was compiled for
+  /// more; a module cannot import a memory with a smaller guard than it was compiled for.
   public var memoryGuardSize: Int
 
   /// The defaults: 1 MiB of stack, 2 GiB of guard.

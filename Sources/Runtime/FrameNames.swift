@@ -28,7 +28,11 @@ struct FrameNames {
 
 extension LoadedArtifact {
   /// The module's name, from the name section.
-  var moduleName: String? { nil }
+  var moduleName: String? { (try? artifact.names()?.moduleName()) ?? nil }
+
   /// A function's name, from the name section.
-  func functionName(_ index: Int) -> String? { nil }
+  func functionName(_ index: Int) -> String? { (try? artifact.names()?.function(index)) ?? nil }
+
+  /// Bytes of guard that the code relies on behind each memory.
+  var guardSize: Int { Int(clamping: header.record.settings.memoryGuardSize) }
 }

@@ -96,7 +96,9 @@ public struct Function: Equatable {
   func enter(_ slots: borrowing ValueSlots) throws {
     let block = unsafe reference.pointee
     guard block.entryTrampoline != 0 else {
-      // A host function: its context is a host function context, as `entryTrampoline` is 0 for no other.
+      guard HostFunctionEntity.isHostContext(block.context) else {
+        throw RuntimeError(.damagedArtifact, "the artifact has no trampoline for functions of type \(type)")
+      }
       let entity = HostFunctionEntity.from(context: block.context)
       return try entity.body(Caller(store: store, instance: nil), slots)
     }

@@ -35,6 +35,12 @@ final class HostFunctionEntity {
       as: UInt.self)
   }
 
+  /// Whether a context is a host function's. The context of every function reference is one of the two kinds.
+  static func isHostContext(_ context: UInt) -> Bool {
+    guard let pointer = unsafe UnsafeRawPointer(bitPattern: context) else { return false }
+    return unsafe pointer.load(fromByteOffset: ContextLayout.kind, as: UInt32.self) == ContextLayout.kindHostFunction
+  }
+
   /// The entity of a host function context.
   static func from(context: UInt) -> HostFunctionEntity {
     // `opaque0` of a host function context is its entity, which the store keeps as long as the context.

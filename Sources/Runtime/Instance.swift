@@ -1,6 +1,7 @@
 // Instances, as their users see them.
 
 import PrecastArtifact
+import PrecastWasm
 
 /// An instance of a module. A handle; it keeps the store alive, which owns the instance.
 ///
@@ -25,11 +26,30 @@ public struct Instance: Equatable {
   /// The exports.
   public var exports: Exports { Exports(instance: self) }
 
-  /// The export of a name, of whatever kind.
-  public func export(_ name: String) -> ExternalValue? { nil }
+  /// The export of a name, of whatever kind; nil when there is none.
+  public func export(_ name: String) -> ExternalValue? {
+    guard let found = try? entity.info.export(named: name) else { return nil }
+    let index = Int(found.index)
+    switch found.kind {
+    case .function:
+      guard let reference = unsafe entity.functionReference(index) else { return nil }
+      return unsafe .function(Function(store: store, reference: reference))
+    case .table:
+      guard index < entity.tables.count else { return nil }
+      return .table(Table(store: store, entity: entity.tables[index]))
+    case .memory:
+      guard index < entity.memories.count else { return nil }
+      return .memory(Memory(store: store, entity: entity.memories[index]))
+    case .global:
+      guard let type = try? entity.info.global(index).type, let cell = unsafe entity.globalCell(index) else {
+        return nil
+      }
+      return unsafe .global(Global(store: store, type: type, cell: cell))
+    }
+  }
 }
 
-/// The exports of an instance, by name; as a collection, in the module's order.
+/// The exports of an instance, by name; as a sequence, in the order in which the module declares them.
 public struct Exports: Sequence {
   let instance: Instance
 
@@ -54,19 +74,4 @@ public struct Exports: Sequence {
       return nil
     }
   }
-}
-
-/// An instance, owned by its store.
-@safe
-final class InstanceEntity {
-  let module: Module
-  var memories: [MemoryEntity] = []
-
-  init(module: Module) { self.module = module }
-
-  static func from(context: UnsafeMutableRawPointer?) -> InstanceEntity? {
-    nil
-  }
-
-  func initialElementBits(table: Int, index: Int) -> UInt64 { 0 }
 }

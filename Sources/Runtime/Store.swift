@@ -90,6 +90,14 @@ public final class Store {
 
   deinit { unsafe context.deallocate() }
 
+  /// Forgets memories and tables of an instance that could not be made.
+  func discard(memoriesFrom firstMemory: Int, tablesFrom firstTable: Int) {
+    for memory in memories[firstMemory...] { memoryBytesInUse -= memory.byteCount }
+    for table in tables[firstTable...] { tableElementsInUse -= table.count }
+    memories.removeSubrange(firstMemory...)
+    tables.removeSubrange(firstTable...)
+  }
+
   /// The type behind a canonical number.
   func type(of signature: UInt32) -> FunctionType {
     if let type = signatureTypes[signature] { return type }

@@ -69,6 +69,16 @@ final class TableEntity {
     unsafe (pair.pointee.elements.unsafelyUnwrapped + start).update(repeating: word(of: bits), count: count)
   }
 
+  /// Copies elements; both ranges were checked, and may overlap.
+  func copy(_ from: TableEntity, destination: Int, source: Int, count: Int) {
+    if count == 0 { return }
+    // What an unresolved element holds depends on its place, so it is looked up before it moves.
+    if isFunctions { for index in source..<source + count { _ = from.resolve(index) } }
+    unsafe memmove(
+      pair.pointee.elements.unsafelyUnwrapped + destination, from.pair.pointee.elements.unsafelyUnwrapped + source,
+      count * 8)
+  }
+
   /// Makes the table larger. False when memory is not to be had.
   func extend(by count: Int, bits: UInt64) -> Bool {
     if count == 0 { return true }

@@ -9,34 +9,46 @@
 import PrecastLoader
 
 /// The exit trampolines of a store's modules, by canonical signature number.
+///
+/// A module's types are looked at only when some host function needs it, so that instantiation does not depend on how
+/// many there are.
 @safe
 struct TrampolineRegistry {
   private var addresses: [UInt32: UInt] = [:]
-  private var scanned: Set<ObjectIdentifier> = []
-  // Keeps the text that the addresses point into.
-  private var modules: [Module] = []
+  private var known: Set<ObjectIdentifier> = []
+  // The modules are also kept by their instances, so that the text that addresses point into stays.
+  private var unread: [(module: Module, signatures: SignatureTable)] = []
   // Blocks of the store's arena.
-  private var waiting: [UInt32: [UnsafeMutablePointer<FunctionReferenceBlock>]] = unsafe [:]
+  private var waiting: [UInt32: [Function.Reference]] = [:]
 
   /// Gives a host function its code, now or as soon as a module has it.
   mutating func provide(_ reference: UnsafeMutablePointer<FunctionReferenceBlock>) {
     let signature = unsafe reference.pointee.signature
-    if let address = addresses[signature] {
-      unsafe reference.pointee.code = address
-    } else {
-      unsafe waiting[signature, default: []].append(reference)
-    }
+    unsafe waiting[signature, default: []].append(Function.Reference(reference))
+    if addresses[signature] == nil { readModules() }
+    resolve(signature)
   }
 
-  /// Learns a module's trampolines. `signatures` are the canonical numbers of its types.
-  mutating func add(_ module: Module, signatures: some Collection<UInt32>) {
-    guard scanned.insert(ObjectIdentifier(module)).inserted else { return }
-    modules.append(module)
-    for (typeIndex, signature) in signatures.enumerated() where addresses[signature] == nil {
-      guard let address = module.artifact.exitTrampoline(typeIndex: typeIndex) else { continue }
-      addresses[signature] = address
-      guard let references = unsafe waiting.removeValue(forKey: signature) else { continue }
-      for index in unsafe references.indices { unsafe references[index].pointee.code = address }
+  /// Takes note of a module that is instantiated.
+  mutating func add(_ module: Module, signatures: SignatureTable) {
+    guard known.insert(ObjectIdentifier(module)).inserted else { return }
+    unread.append((module, signatures))
+    if waiting.isEmpty { return }
+    readModules()
+    for signature in Array(waiting.keys) { resolve(signature) }
+  }
+
+  private mutating func readModules() {
+    for (module, signatures) in unread {
+      for typeIndex in 0..<signatures.count where addresses[signatures[typeIndex]] == nil {
+        addresses[signatures[typeIndex]] = module.artifact.exitTrampoline(typeIndex: typeIndex)
+      }
     }
+    unread = []
+  }
+
+  private mutating func resolve(_ signature: UInt32) {
+    guard let address = addresses[signature], let references = waiting.removeValue(forKey: signature) else { return }
+    for reference in references { unsafe reference.block.pointee.code = address }
   }
 }
