@@ -1,0 +1,40 @@
+// The few calls into the layers below that are not one line.
+
+import Precast
+import PrecastArtifact
+import PrecastWasm
+
+/// The version that `precast --version` prints.
+let precastVersion = "0.1.0"
+
+enum Backend {
+  /// Compiles a module and writes the artifact.
+  static func compile(
+    _ wasm: WasmBinary, settings: CompilerSettings, threads: Int?, to output: String, _ timings: inout Timings,
+    progress: ProgressLine
+  ) throws {
+    throw Failure("this build has no compiler")
+  }
+
+  /// Compiles a module for this process.
+  static func module(_ wasm: WasmBinary, settings: CompilerSettings, engine: Engine) throws -> Module {
+    throw Failure("this build has no compiler")
+  }
+
+  /// Defines all of WASI preview 1.
+  static func link(_ wasi: WASI, into imports: inout Imports, store: Store) throws {
+  }
+
+  /// What `inspect` shows.
+  static func inspect(_ file: borrowing InputFile, json: Bool) throws -> String {
+    throw Failure("this build cannot inspect")
+  }
+}
+
+extension CPUFeatures {
+  /// What this machine has beyond the baseline.
+  static var native: CPUFeatures { [] }
+
+  /// The names that x86-64 knows.
+  static let x86Names = named.filter { $0.feature.rawValue < 1 << 32 }.map(\.name)
+}

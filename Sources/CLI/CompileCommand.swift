@@ -1,0 +1,80 @@
+import ArgumentParser
+import Glibc
+import PrecastArtifact
+import PrecastWasm
+
+struct CompileCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "compile",
+    abstract: "Compile a wasm module to an artifact, an ELF file that can be run later.",
+    discussion: """
+      The same module and options give the same bytes, on any machine and with any number of threads. OUT.cwasm is \
+      written under another name first and takes its place when it is complete, so there is never half of one.
+      """)
+
+  @Argument(help: ArgumentHelp("The module.", valueName: "in.wasm"))
+  var input: String
+
+  @Option(
+    name: [.customShort("o"), .customLong("output")],
+    help: ArgumentHelp("The artifact. (default: IN with .cwasm in place of .wasm)", valueName: "out.cwasm"))
+  var output: String?
+
+  @Option(help: ArgumentHelp("The architecture to compile for: x86_64.", valueName: "architecture"))
+  var target = "x86_64"
+
+  @Option(help: ArgumentHelp(CPUFeatureOption.help, valueName: "list"))
+  var cpuFeatures: String?
+
+  @Flag(help: "Leave out the table from code offsets to wasm offsets; traps then name functions only.")
+  var noAddressMap = false
+
+  @Option(help: ArgumentHelp("How many threads compile. (default: one for each processor)", valueName: "n"))
+  var threads: Int?
+
+  @Flag(help: "Print on standard error how long each step took.")
+  var timings = false
+
+  func validate() throws {
+    if target != "x86_64" { throw ValidationError("unknown target '\(target)'; known: x86_64") }
+    if let threads, threads < 1 || threads > 1024 { throw ValidationError("--threads takes a number from 1 to 1024") }
+    _ = try CPUFeatureOption.parse(cpuFeatures)
+  }
+
+  func run() throws {
+    var timings = Timings()
+    defer { if self.timings { Terminal.note(timings.report) } }
+    let output = output ?? Self.defaultOutput(for: input)
+    let wasm = try timings.measure("read") { () throws(Failure) -> WasmBinary in try read(before: output) }
+    var settings = CompilerSettings()
+    settings.cpuFeatures = try CPUFeatureOption.parse(cpuFeatures)
+    settings.addressMap = !noAddressMap
+    do {
+      try ProgressLine.during("compiling \(input)") { line in
+        try Backend.compile(wasm, settings: settings, threads: threads, to: output, &timings, progress: line)
+      }
+    } catch let error as WasmError {
+      throw Failure("\(input): \(error)")
+    } catch let failure as Failure {
+      throw failure
+    } catch {
+      throw Failure("\(output): \(error)")
+    }
+  }
+
+  /// IN with `.cwasm` in place of `.wasm`, or behind it.
+  static func defaultOutput(for input: String) -> String {
+    (input.hasSuffix(".wasm") ? String(input.dropLast(5)) : input) + ".cwasm"
+  }
+
+  private func read(before output: String) throws(Failure) -> WasmBinary {
+    let file = try InputFile(path: input)
+    if file.isSame(as: output) { throw Failure("\(output): the output would take the place of the input") }
+    let wasm = try file.contents()
+    switch FileKind(wasm) {
+    case .wasm: return wasm
+    case .elf: throw Failure("\(input): this is an ELF file, not a wasm module; is it compiled already?")
+    case .other: throw Failure("\(input): this is no wasm module; it does not start with \\0asm")
+    }
+  }
+}

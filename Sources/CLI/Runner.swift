@@ -1,0 +1,161 @@
+// `precast run`: from a file to a guest that has ended.
+//
+// The file is opened once, looked at, and loaded from that same descriptor: what was looked at is what runs. A guest ends in
+// one of four ways (it returns, it calls proc_exit, it traps, the host fails it), and each has its exit code.
+
+import Glibc
+import Precast
+import PrecastArtifact
+import PrecastWasm
+
+struct Runner {
+  let options: RunOptions
+
+  /// How many frames of a backtrace are shown at its inner and at its outer end.
+  private static let framesShown = (inner: 24, outer: 8)
+
+  /// Runs the guest; what it returns is the command's exit code.
+  func run() throws -> Int32 {
+    var timings = Timings()
+    defer { if options.timings { Terminal.note(timings.report) } }
+    do {
+      try start(&timings)
+      return Exit.success
+    } catch let exit as WASIExit {
+      return Exit.code(forGuest: exit.code)
+    } catch let trap as Trap {
+      Terminal.report(Failure("\(options.file): \(Self.describe(trap))"))
+      return Exit.trap
+    } catch let failure as Failure {
+      throw failure
+    } catch {
+      throw Failure("\(options.file): \(error)")
+    }
+  }
+
+  private func start(_ timings: inout Timings) throws {
+    // The guest gets all the stack that this thread has.
+    let engine = Engine(configuration: EngineConfiguration(maximumWasmStack: 0))
+    let module = try load(engine, &timings)
+    let call = try options.invoke.map { try invocation(of: $0, in: module) }
+    let isStartable = call != nil || module.exports.contains { Self.isEntry($0) }
+    guard isStartable else {
+      throw Failure("\(options.file): exports no _start and no _initialize; name an export with --invoke")
+    }
+
+    let store = Store(engine: engine)
+    let instance = try timings.measure("instantiate") { () throws -> Instance in
+      var imports = Imports()
+      try Backend.link(wasi(), into: &imports, store: store)
+      return try module.instantiate(store: store, imports: imports)
+    }
+    let results = try timings.measure("run") { () throws -> [Value] in
+      if let initialize = instance.exports[function: "_initialize"] { try initialize.invoke([]) }
+      if let call { return try instance.exports[function: call.name]?.invoke(call.arguments) ?? [] }
+      return try instance.exports[function: "_start"]?.invoke([]) ?? []
+    }
+    if call != nil {
+      try Terminal.write(results.map { InvokeValue.text($0) + "\n" }.joined())
+    }
+  }
+
+  private static func isEntry(_ export: ExportType) -> Bool {
+    (export.name == "_start" || export.name == "_initialize") && export.type.kind == .function
+  }
+
+  // MARK: The module
+
+  private func load(_ engine: Engine, _ timings: inout Timings) throws -> Module {
+    let file = try InputFile(path: options.file)
+    switch try file.kind() {
+    case .wasm:
+      return try timings.measure("compile") { () throws -> Module in try compile(try file.contents(), engine) }
+    case .elf:
+      try checkName()
+      return try timings.measure("load") { () throws(LoadError) -> Module in
+        try Module(engine: engine, deserializeFile: file.descriptor)
+      }
+    case .other:
+      if file.isRegular { throw Failure("\(options.file): neither a wasm module nor an artifact") }
+    }
+    // A pipe: what it is shows once all of it is here.
+    let contents = try file.contents()
+    switch FileKind(contents) {
+    case .wasm:
+      return try timings.measure("compile") { () throws -> Module in try compile(contents, engine) }
+    case .elf:
+      try checkName()
+      return try timings.measure("load") { () throws(LoadError) -> Module in
+        try Module(engine: engine, deserialize: contents.bytes(0..<contents.count))
+      }
+    case .other:
+      throw Failure("\(options.file): neither a wasm module nor an artifact")
+    }
+  }
+
+  private func compile(_ wasm: WasmBinary, _ engine: Engine) throws -> Module {
+    var settings = CompilerSettings()
+    settings.cpuFeatures = try CPUFeatureOption.parse(options.cpuFeatures ?? "native")
+    return try Backend.module(wasm, settings: settings, engine: engine)
+  }
+
+  /// Whoever runs a file named `.wasm` expects it to be confined. An artifact under that name is native code in disguise.
+  private func checkName() throws(Failure) {
+    if options.allowPrecompiled || !options.file.lowercased().hasSuffix(".wasm") { return }
+    throw Failure(
+      "\(options.file): this is no wasm but an artifact, native code that nothing confines; "
+        + "give --allow-precompiled if you trust it")
+  }
+
+  // MARK: --invoke
+
+  private func invocation(of name: String, in module: Module) throws(Failure) -> (name: String, arguments: [Value]) {
+    guard let export = module.exports.first(where: { $0.name == name }) else {
+      throw Failure("\(options.file): has no export '\(name)'")
+    }
+    guard case .function(let type) = export.type else {
+      throw Failure("\(options.file): export '\(name)' is a \(export.type.kind), not a function")
+    }
+    guard type.parameters.count == options.arguments.count else {
+      throw Failure(
+        "'\(name)' takes \(type.parameters.count) arguments \(type), not \(options.arguments.count)", code: Exit.usage)
+    }
+    var arguments: [Value] = []
+    for (word, type) in zip(options.arguments, type.parameters) {
+      guard let value = InvokeValue.parse(word, as: type) else {
+        throw Failure("argument \(arguments.count + 1) of '\(name)', '\(word)', is no \(type)", code: Exit.usage)
+      }
+      arguments.append(value)
+    }
+    return (name, arguments)
+  }
+
+  // MARK: What the guest is given
+
+  private func wasi() throws(WASIConfigurationError) -> WASI {
+    var configuration = WASIConfiguration()
+    let name = options.file.split(separator: "/").last.map(String.init) ?? options.file
+    // With --invoke the words after FILE are the export's arguments; the guest has its name only.
+    configuration.arguments = options.invoke == nil ? [name] + options.arguments : [name]
+    configuration.environment = options.environment.compactMap { $0.split(atFirst: "=") }.map { ($0.0, $0.1) }
+    configuration.preopens = options.directories.map { .init(hostPath: $0.host, guestPath: $0.guest) }
+    configuration.standardInput = .inherit
+    configuration.standardOutput = .inherit
+    configuration.standardError = .inherit
+    return try WASI(configuration)
+  }
+
+  // MARK: Traps
+
+  /// What happened, and one line a frame; of a long backtrace, both ends.
+  private static func describe(_ trap: Trap) -> String {
+    var text = "wasm trap: \(trap.message)"
+    let skipped = trap.frames.count - framesShown.inner - framesShown.outer
+    for (index, frame) in trap.frames.enumerated() {
+      if skipped > 1 && index == framesShown.inner { text += "\n  ... \(skipped) more" }
+      if skipped > 1 && index >= framesShown.inner && index < framesShown.inner + skipped { continue }
+      text += "\n  \(index): \(frame)"
+    }
+    return trap.isTruncated ? text + "\n  ..." : text
+  }
+}

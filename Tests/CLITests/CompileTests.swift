@@ -1,0 +1,148 @@
+import Foundation
+import Testing
+
+@Suite struct CompileTests {
+  let folder: Folder
+
+  init() throws { folder = try Folder() }
+
+  @Test func theArtifactGoesBesideTheModuleByDefault() throws {
+    try folder.add("guest.wasm")
+    let outcome = try Command.run("compile", "guest.wasm", in: folder)
+    #expect(outcome.status == 0)
+    #expect(outcome.output.isEmpty)
+    #expect(outcome.errors == "")
+    #expect(folder.names == ["guest.cwasm", "guest.wasm"])
+    #expect(try folder.read("guest.cwasm").prefix(4) == Data([0x7F, 0x45, 0x4C, 0x46]))
+  }
+
+  @Test func aNameWithoutWasmIsExtended() throws {
+    try folder.add("guest.wasm", as: "program.v1")
+    #expect(try Command.run("compile", "program.v1", in: folder).status == 0)
+    #expect(folder.names == ["program.v1", "program.v1.cwasm"])
+  }
+
+  @Test func anInputIsNeverReplaced() throws {
+    try folder.add("guest.wasm")
+    let before = try folder.read("guest.wasm")
+    let outcome = try Command.run("compile", "guest.wasm", "-o", "./guest.wasm", in: folder)
+    #expect(outcome.status == 1)
+    #expect(outcome.errors.hasPrefix("precast: error: "))
+    #expect(try folder.read("guest.wasm") == before)
+  }
+
+  @Test func theOutputIsReplacedAsAWholeOrNotAtAll() throws {
+    try folder.add("guest.wasm")
+    try folder.add("invalid.wasm")
+    try folder.write("out.cwasm", "what was there before")
+    #expect(try Command.run("compile", "invalid.wasm", "-o", "out.cwasm", in: folder).status == 1)
+    #expect(try folder.read("out.cwasm") == Data("what was there before".utf8))
+    // A second name for the old file keeps the old contents: it was replaced, not written into.
+    try FileManager.default.linkItem(atPath: folder["out.cwasm"], toPath: folder["kept"])
+    #expect(try Command.run("compile", "guest.wasm", "-o", "out.cwasm", in: folder).status == 0)
+    #expect(try folder.read("kept") == Data("what was there before".utf8))
+    #expect(try Command.run("run", "out.cwasm", "exit", "5", in: folder).status == 5)
+    #expect(folder.names == ["guest.wasm", "invalid.wasm", "kept", "out.cwasm"])
+  }
+
+  @Test(arguments: ["nowhere/out.cwasm", ".", "guest.wasm/out.cwasm", "/proc/out.cwasm"])
+  func anOutputThatCannotBeWrittenIsAnError(path: String) throws {
+    try folder.add("guest.wasm")
+    let outcome = try Command.run("compile", "guest.wasm", "-o", path, in: folder)
+    #expect(outcome.status == 1)
+    #expect(outcome.errors.hasPrefix("precast: error: "))
+    #expect(outcome.errors.contains(path))
+    #expect(folder.names == ["guest.wasm"])
+  }
+
+  @Test func whatIsNotWasmIsAnError() throws {
+    try folder.write("empty.wasm", "")
+    try folder.write("garbage.wasm", "(module)")
+    try folder.write("magic.wasm", Data([0, 0x61, 0x73, 0x6D]))
+    try folder.addArtifact(of: "guest.wasm", as: "done.cwasm")
+    let before = folder.names
+    for name in ["empty.wasm", "garbage.wasm", "magic.wasm", "done.cwasm", "missing.wasm", "."] {
+      let outcome = try Command.run("compile", name, "-o", "out.cwasm", in: folder)
+      #expect(outcome.signal == nil)
+      #expect(outcome.status == 1)
+      #expect(outcome.errors.hasPrefix("precast: error: \(name)"), "\(outcome.errors)")
+    }
+    #expect(folder.names == before)
+  }
+
+  @Test func anInvalidModuleIsAnErrorWithItsOffset() throws {
+    try folder.add("invalid.wasm")
+    let outcome = try Command.run("compile", "invalid.wasm", in: folder)
+    #expect(outcome.status == 1)
+    #expect(outcome.errors.contains("invalid.wasm: invalid module at offset 0x"))
+    #expect(folder.names == ["invalid.wasm"])
+  }
+
+  @Test func everyTruncationOfAModuleIsAnError() throws {
+    try folder.add("reactor.wasm")
+    let whole = try folder.read("reactor.wasm")
+    for size in stride(from: 5, to: whole.count - 60, by: 23) {
+      try folder.write("part.wasm", whole.prefix(size))
+      let outcome = try Command.run("compile", "part.wasm", in: folder)
+      #expect(outcome.signal == nil)
+      // A module may end after any section; then it lacks what the others need, or is a smaller module.
+      #expect(outcome.status == (outcome.errors.isEmpty ? 0 : 1), "\(size)")
+    }
+  }
+
+  @Test(arguments: [
+    ["--target", "pdp11"], ["--threads", "0"], ["--threads", "many"], ["--cpu-features", "lzcnt,mmx2"], ["--nonsense"],
+    ["second.wasm"],
+  ])
+  func aCommandLineThatMakesNoSenseExitsWith64(words: [String]) throws {
+    try folder.add("guest.wasm")
+    let outcome = try Command.run(["compile", "guest.wasm"] + words, in: folder)
+    #expect(outcome.status == 64)
+    #expect(outcome.output.isEmpty)
+    #expect(outcome.errors.hasPrefix("precast: error: "))
+    #expect(folder.names == ["guest.wasm"])
+  }
+
+  @Test func theNumberOfThreadsAndTheFolderDoNotShow() throws {
+    try folder.add("guest.wasm")
+    #expect(try Command.run("compile", "guest.wasm", "-o", "one", "--threads", "1", in: folder).status == 0)
+    #expect(try Command.run("compile", "guest.wasm", "-o", "many", "--threads", "7", in: folder).status == 0)
+    let other = try Folder()
+    try other.add("guest.wasm", as: "renamed.wasm")
+    #expect(try Command.run("compile", "renamed.wasm", in: other).status == 0)
+    #expect(try folder.read("one") == folder.read("many"))
+    #expect(try folder.read("one") == other.read("renamed.cwasm"))
+  }
+
+  @Test func withoutAnAddressMapTheArtifactIsSmallerAndStillRuns() throws {
+    try folder.add("guest.wasm")
+    #expect(try Command.run("compile", "guest.wasm", "-o", "with", in: folder).status == 0)
+    #expect(try Command.run("compile", "guest.wasm", "-o", "without", "--no-address-map", in: folder).status == 0)
+    #expect(try folder.read("without").count < folder.read("with").count)
+    #expect(try Command.run("run", "without", "exit", "9", in: folder).status == 9)
+    let trap = try Command.run("run", "without", "trap", in: folder)
+    #expect(trap.status == 134)
+    #expect(trap.errors.contains("unreachable"))
+  }
+
+  @Test func requestedFeaturesAreRecorded() throws {
+    try folder.add("guest.wasm")
+    #expect(
+      try Command.run("compile", "guest.wasm", "-o", "plain", "--cpu-features", "baseline", in: folder).status == 0)
+    #expect(
+      try Command.run("compile", "guest.wasm", "-o", "more", "--cpu-features", "lzcnt,bmi1", in: folder).status == 0)
+    #expect(
+      try Command.run("compile", "guest.wasm", "-o", "native", "--cpu-features", "native", in: folder).status == 0)
+    #expect(try Command.run("inspect", "more", in: folder).text.contains("lzcnt,bmi1"))
+    #expect(try !Command.run("inspect", "plain", in: folder).text.contains("lzcnt"))
+    #expect(try Command.run("run", "native", "exit", "6", in: folder).status == 6)
+  }
+
+  @Test func timingsGoToStandardError() throws {
+    try folder.add("guest.wasm")
+    let outcome = try Command.run("compile", "guest.wasm", "--timings", in: folder)
+    #expect(outcome.status == 0)
+    #expect(outcome.output.isEmpty)
+    #expect(outcome.errors.split(separator: "\n").map { $0.split(separator: " ")[0] } == ["read", "compile", "write"])
+  }
+}
