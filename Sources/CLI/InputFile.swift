@@ -40,17 +40,16 @@ struct InputFile: ~Copyable {
   init(path: String) throws(Failure) {
     let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw .system(errno, path) }
+    var status = stat()
+    let problem = unsafe fstat(descriptor, &status) != 0 ? errno : status.st_mode & S_IFMT == S_IFDIR ? EISDIR : 0
+    guard problem == 0 else {
+      close(descriptor)
+      throw .system(problem, path)
+    }
     self.path = path
     self.descriptor = descriptor
-    var status = stat()
-    guard unsafe fstat(descriptor, &status) == 0 else {
-      size = 0
-      isRegular = false
-      throw .system(errno, path)
-    }
     isRegular = status.st_mode & S_IFMT == S_IFREG
     size = isRegular ? Int(status.st_size) : 0
-    if status.st_mode & S_IFMT == S_IFDIR { throw .system(EISDIR, path) }
   }
 
   deinit { close(descriptor) }
@@ -80,7 +79,7 @@ struct InputFile: ~Copyable {
       return try unsafe WasmBinary(capacity: size) { (buffer) throws(Failure) in
         var count = 0
         while count < buffer.count {
-          let part = UnsafeMutableRawBufferPointer(rebasing: unsafe buffer[count...])
+          let part = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[count...])
           let read = unsafe pread(descriptor, part.baseAddress, part.count, off_t(count))
           if read < 0 && errno == EINTR { continue }
           guard read >= 0 else { throw .system(errno, path) }
