@@ -67,7 +67,7 @@ let package = Package(
       name: "LoaderTests", dependencies: ["PrecastLoader", "PrecastArtifactWriter", "CLoaderTestCode"],
       path: "Tests/LoaderTests"),
     .testTarget(name: "RuntimeTests", dependencies: ["Precast"], path: "Tests/RuntimeTests"),
-    .testTarget(name: "WASITests", dependencies: ["Precast"], path: "Tests/WASITests"),
+    .testTarget(name: "WASITests", dependencies: ["Precast", "PrecastWASI", "CPrecastHost"], path: "Tests/WASITests"),
     .testTarget(name: "PrecastTests", dependencies: ["Precast"], path: "Tests/PrecastTests"),
     .testTarget(name: "CLITests", dependencies: ["precast"], path: "Tests/CLITests"),
   ]
