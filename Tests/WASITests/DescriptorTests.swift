@@ -359,7 +359,8 @@ import Testing
     for entry in entries where entry.name.first != "." { #expect(entry.type == FileType.regularFile.rawValue) }
     // Any cookie can be gone back to.
     let middle = entries.count / 2
-    #expect(try list(guest, many, bufferSize: bufferSize, from: entries[middle].next) == Array(entries[(middle + 1)...]))
+    #expect(
+      try list(guest, many, bufferSize: bufferSize, from: entries[middle].next) == Array(entries[(middle + 1)...]))
     #expect(try list(guest, many, bufferSize: bufferSize) == entries)
   }
 

@@ -152,7 +152,8 @@ import Testing
     var flags: UInt16 = 0
   }
 
-  private func poll(_ guest: Guest, _ subscriptions: [Subscription], _ snapshot: Snapshot = .preview1) throws -> [Event] {
+  private func poll(_ guest: Guest, _ subscriptions: [Subscription], _ snapshot: Snapshot = .preview1) throws -> [Event]
+  {
     let (size, shift): (UInt32, UInt32) = snapshot == .preview1 ? (48, 0) : (56, 8)
     let input = guest.room(subscriptions.count * Int(size))
     let output = guest.room(subscriptions.count * 32)
@@ -221,7 +222,8 @@ import Testing
     let guest = try Guest()
     let day: UInt64 = 86_400_000_000_000
     #expect(
-      try poll(guest, [.read(99), .clock(timeout: day), .clock(id: 2, timeout: 1), .clock(id: 9, timeout: 1), .write(0)])
+      try poll(
+        guest, [.read(99), .clock(timeout: day), .clock(id: 2, timeout: 1), .clock(id: 9, timeout: 1), .write(0)])
         == [
           Event(userdata: 100, error: WASIErrno.badf.rawValue, type: 1),
           Event(userdata: 102, error: WASIErrno.notsup.rawValue, type: 0),

@@ -59,7 +59,8 @@ final class Scratch {
       var status = stat()
       try #require(lstat("\(path)/\(name)", &status) == 0)
       let contents = name == "secret" ? try String(contentsOfFile: "\(path)/secret", encoding: .utf8) : ""
-      let names = name == "secret" ? [] : try FileManager.default.contentsOfDirectory(atPath: "\(path)/\(name)").sorted()
+      let names =
+        name == "secret" ? [] : try FileManager.default.contentsOfDirectory(atPath: "\(path)/\(name)").sorted()
       // The scratch directory's own modification time tells whether a name came or went.
       return "\(name) \(contents) \(names) \(status.st_mtim) \(status.st_nlink) \(status.st_mode) \(status.st_ino)"
     }
@@ -84,6 +85,8 @@ final class Guest {
   let bytes: UnsafeMutableRawBufferPointer
   var memory: GuestMemory { unsafe GuestMemory(base: bytes.baseAddress!, count: UInt64(bytes.count)) }
   private var free: UInt32 = 4096
+  /// Kept, so that the directory lives as long as the guest.
+  private var scratch: Scratch?
 
   init(_ configuration: WASIConfiguration = WASIConfiguration(), size: Int = 1 << 20) throws {
     wasi = try WASI(configuration)
@@ -96,6 +99,7 @@ final class Guest {
     var configuration = WASIConfiguration()
     configuration.preopens = [.init(hostPath: scratch.root, guestPath: "/", isReadOnly: isReadOnly)]
     try self.init(configuration)
+    self.scratch = scratch
   }
 
   deinit { bytes.deallocate() }
