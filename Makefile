@@ -1,6 +1,6 @@
 # make          installs what the build needs and makes .build/release/precast
 # make demo     the same, and shows the main job on a real program: compile, look, load, run
-# make test     the same with what the tests need, then every test
+# make test     the same with what the tests need, then every test (FILTER=Name: those whose name holds that)
 # make lint     the formatter's rules, none broken
 # make bench    the figures of Docs/, beside a peer's where one is installed
 # make asan     the tests under address sanitizer
@@ -35,7 +35,7 @@ demo: build
 	@$(WITH) .ci/demo
 
 test: setup-test corpus
-	@$(WITH) swift test $(TESTS)
+	@$(WITH) swift test $(TESTS) $(if $(FILTER),--filter $(FILTER))
 
 lint:
 	@swift format lint --strict --parallel --recursive Package.swift Sources Tests

@@ -54,7 +54,8 @@ let package = Package(
       dependencies: ["Precast", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Sources/CLI", swiftSettings: settings),
     .executableTarget(
-      name: "precast-bench", dependencies: ["Precast"], path: "Sources/Benchmarks", swiftSettings: settings),
+      name: "precast-bench", dependencies: ["Precast", "PrecastRuntime"], path: "Sources/Benchmarks",
+      swiftSettings: settings),
 
     .testTarget(name: "WasmTests", dependencies: ["PrecastWasm"], path: "Tests/WasmTests"),
     .testTarget(name: "MachineCodeTests", dependencies: ["PrecastMachineCode"], path: "Tests/MachineCodeTests"),
@@ -68,7 +69,10 @@ let package = Package(
       path: "Tests/LoaderTests"),
     .testTarget(name: "RuntimeTests", dependencies: ["Precast"], path: "Tests/RuntimeTests"),
     .testTarget(name: "WASITests", dependencies: ["Precast", "PrecastWASI", "CPrecastHost"], path: "Tests/WASITests"),
-    .testTarget(name: "PrecastTests", dependencies: ["Precast"], path: "Tests/PrecastTests"),
+    .testTarget(
+      name: "PrecastTests",
+      dependencies: ["Precast", "PrecastRuntime", "PrecastWASI", "PrecastCompiler", "PrecastArtifact", "PrecastWasm"],
+      path: "Tests/PrecastTests"),
     .testTarget(name: "CLITests", dependencies: ["precast"], path: "Tests/CLITests"),
   ]
 )
