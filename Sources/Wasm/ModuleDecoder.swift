@@ -137,7 +137,7 @@ struct ModuleDecoder {
   // MARK: Types and index spaces
 
   private mutating func typeSection(_ reader: inout BinaryReader) throws(WasmError) {
-    let count = try reader.count(of: "types", entrySize: 3, limit: Implementation.maximumTypes)
+    let count = try reader.count(of: "types", entrySize: 2, limit: Implementation.maximumTypes)
     var pool = FunctionTypes.singles
     var signatures: [BlockSignature] = []
     signatures.reserveCapacity(count)

@@ -1,10 +1,15 @@
 // What several of these tests need: whole-module validation, and building small binaries by hand.
 
 import PrecastWasm
+import Testing
 
 /// Decodes and validates a whole module, bodies included. Returns the number of live operators.
+///
+/// - Parameter check: called with each body's operators.
 @discardableResult
-func validate(_ binary: WasmBinary) throws(WasmError) -> Int {
+func validate(
+  _ binary: WasmBinary, check: (WasmModule, borrowing OperatorBuffer) -> Void = { _, _ in }
+) throws(WasmError) -> Int {
   let module = try WasmModule(decoding: binary)
   var validator = FunctionValidator(module: module, binary: binary)
   var buffer = OperatorBuffer()
@@ -12,14 +17,17 @@ func validate(_ binary: WasmBinary) throws(WasmError) -> Int {
   for index in module.bodies.indices {
     try validator.validate(bodyIndex: index, into: &buffer)
     count += buffer.count
+    check(module, buffer)
   }
   return count
 }
 
-/// The error that a binary's decoding or validation ends in.
-func failure(_ bytes: [UInt8]) -> WasmError? {
+/// The error that a binary's decoding or validation ends in. Operators that do not add up are reported as an issue.
+func failure(_ bytes: [UInt8], _ place: String = "") -> WasmError? {
   do {
-    try validate(WasmBinary(bytes))
+    try validate(WasmBinary(bytes)) { module, buffer in
+      do { try replay(module, buffer) } catch { Issue.record("\(place) function \(buffer.functionIndex): \(error)") }
+    }
     return nil
   } catch {
     return error
@@ -121,3 +129,33 @@ let f32: UInt8 = 0x7D
 let f64: UInt8 = 0x7C
 let funcref: UInt8 = 0x70
 let externref: UInt8 = 0x6F
+
+/// A binary and what is to be said of it.
+struct Refusal: CustomTestStringConvertible, Sendable {
+  var bytes: [UInt8]
+  var offset: Int?
+  var message = ""
+  var proposal: Proposal?
+  var testDescription: String { "\(proposal.map(\.rawValue) ?? message), \(bytes.count) bytes" }
+
+  init(_ bytes: [UInt8], at offset: Int? = nil, _ message: String) {
+    self.bytes = bytes
+    self.offset = offset
+    self.message = message
+  }
+
+  init(_ bytes: [UInt8], at offset: Int? = nil, _ proposal: Proposal) {
+    self.bytes = bytes
+    self.offset = offset
+    self.proposal = proposal
+  }
+
+  @discardableResult
+  func check(_ kind: WasmError.Kind? = nil) throws -> WasmError {
+    let error = try #require(failure(bytes))
+    #expect(error.kind == proposal.map { .unsupported($0) } ?? kind, "\(error)")
+    #expect(error.offset == offset ?? error.offset, "\(error)")
+    #expect(error.message.hasPrefix(message), "\(error)")
+    return error
+  }
+}
