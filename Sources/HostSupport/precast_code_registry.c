@@ -43,6 +43,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "precast_thread.h"
 
@@ -202,8 +203,9 @@ static slot *slot_of(uint64_t granule) {
 static bool make_leaves(uint64_t first, uint64_t last) {
   for (uint64_t i = first >> LEAF_BITS; i <= last >> LEAF_BITS; i++) {
     if (atomic_load_explicit(&top[i], memory_order_relaxed)) continue;
-    struct leaf *leaf = calloc(1, sizeof *leaf);
-    if (!leaf) return false;
+    // Mapped, not allocated: most of its pages are never touched, and need not be cleared.
+    struct leaf *leaf = mmap(NULL, sizeof *leaf, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (leaf == MAP_FAILED) return false;
     atomic_store_explicit(&top[i], leaf, memory_order_release);
   }
   return true;

@@ -1,5 +1,7 @@
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "loader_test_code.h"
@@ -55,4 +57,31 @@ uint64_t lt_enter(
       precast_enter((precast_entry)(uintptr_t)lt_entry, &store->instance, code, slots, &store->store, activation);
   if (result) *result = slots[0].low;
   return ended;
+}
+
+bool lt_mapping_rights(uint64_t address, char rights[5]) {
+  FILE *maps = fopen("/proc/self/maps", "r");
+  if (!maps) return false;
+  char *line = NULL;
+  size_t capacity = 0;
+  bool found = false;
+  unsigned long start, end;
+  char text[5];
+  while (!found && getline(&line, &capacity, maps) > 0) {
+    found = sscanf(line, "%lx-%lx %4s", &start, &end, text) == 3 && address >= start && address < end;
+  }
+  if (found) memcpy(rights, text, 5);
+  free(line);
+  fclose(maps);
+  return found;
+}
+
+size_t lt_count_mappings(const char *substring) {
+  FILE *maps = fopen("/proc/self/maps", "r");
+  char *line = NULL;
+  size_t capacity = 0, count = 0;
+  while (maps && getline(&line, &capacity, maps) > 0) count += strstr(line, substring) != NULL;
+  free(line);
+  if (maps) fclose(maps);
+  return count;
 }

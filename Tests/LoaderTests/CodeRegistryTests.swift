@@ -188,11 +188,17 @@ import Testing
     group.wait()
     #expect(failures.value == 0)
     #expect(hits.value > 0)
+    // A reader that was preempted held up what was removed meanwhile. With the readers gone, the next
+    // writers free it; other tests have readers too, so give it a few.
     var registered = 0
     var waiting = 0
-    precast_code_counts(&registered, &waiting)
-    // Nothing piles up: what waits is at most what the last few writers left to readers.
-    #expect(waiting < 10_000)
+    for _ in 0..<1000 {
+      precast_code_unregister(register(base + 0x1000_0000..<base + 0x1000_1000).code)
+      precast_code_counts(&registered, &waiting)
+      if waiting < 100 { break }
+      sched_yield()
+    }
+    #expect(waiting < 100)
   }
 
   @Test func tenThousandRangesAreAllFound() throws {

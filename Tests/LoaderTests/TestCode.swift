@@ -2,6 +2,7 @@
 
 import CLoaderTestCode
 import CPrecastHost
+import PrecastArtifact
 
 /// A function or a place in the test code.
 enum TestCode {
@@ -19,9 +20,17 @@ enum TestCode {
 
   static let isRegistered: Bool = lt_register(trapTable.baseAddress, trapTable.count)
 
+  /// A `.wasmtime.traps` section with these sites, as one function at the start of the text.
   static func encodeTrapTable(_ sites: [(offset: UInt32, code: UInt8)]) -> [UInt8] {
-    sites.flatMap { site in
-      (0..<4).map { UInt8(truncatingIfNeeded: site.offset >> ($0 * 8)) } + [site.code, 0, 0, 0]
+    var encoder = TrapTableEncoder()
+    encoder.begin()
+    for site in sites.sorted(by: { $0.offset < $1.offset }) {
+      encoder.add(codeOffset: site.offset, code: TrapCode(rawValue: site.code)!)
+    }
+    let count = encoder.finish()
+    return encoder.bytes.withUnsafeBytes { bytes in
+      let section = TrapTable.encoded([CodeRun(textOffset: 0, base: bytes.baseAddress!, count: count)])!
+      return section.withUnsafeBytes { [UInt8]($0) }
     }
   }
 

@@ -62,3 +62,9 @@ int lt_run_scenario(const char *name);
 
 /// The same for a scenario that needs the trap table: what `lt_register` gets.
 int lt_run_scenario_with_traps(const char *name, const uint8_t *traps, size_t size);
+
+/// The rights of the mapping at `address`, as in /proc/self/maps ("r-xp"); false where nothing is mapped.
+bool lt_mapping_rights(uint64_t address, char rights[5]);
+
+/// How many mappings of this process have `substring` in their line of /proc/self/maps.
+size_t lt_count_mappings(const char *substring);
