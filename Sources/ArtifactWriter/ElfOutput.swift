@@ -1,0 +1,136 @@
+// Hands a plan to libelf.
+//
+// libelf is told to leave the layout alone (`ELF_F_LAYOUT`), because the layout is the format. The
+// text is given to it piece by piece where it lies, with padding between, so that it is copied once:
+// into the mapped output file.
+
+import CLibELF
+import Glibc
+import PrecastArtifact
+import PrecastMachineCode
+
+/// Writes a plan through libelf.
+enum ElfOutput {
+  // `elf_version` sets a variable of the library's; once is enough, and the answer tells whether
+  // library and header fit.
+  private static let isUsable: Bool = elf_version(UInt32(EV_CURRENT)) != UInt32(EV_NONE)
+
+  private static func failure() -> ArtifactWriterError {
+    // Errors are per thread; the string is a constant of the library.
+    let message = unsafe elf_errmsg(-1).map { unsafe String(cString: $0) } ?? "unknown error"
+    return ArtifactWriterError(operation: "libelf", path: "", message: message)
+  }
+
+  private static func check<T>(_ value: T?) throws(ArtifactWriterError) -> T {
+    guard let value else { throw failure() }
+    return value
+  }
+
+  /// Writes the file; the build-id's digest stays zero.
+  static func write(_ plan: ArtifactPlan, to file: borrowing OutputFile) throws(ArtifactWriterError) {
+    guard isUsable else { throw failure() }
+    let elf = try unsafe check(elf_begin(file.descriptor, ELF_C_WRITE_MMAP, nil))
+    // All pointers below belong to `elf`, and are used before it ends.
+    defer { unsafe _ = elf_end(elf) }
+    _ = unsafe elf_flagelf(elf, ELF_C_SET, UInt32(ELF_F_LAYOUT))
+    let settings = plan.input.record.settings
+    let header = try unsafe check(elf64_newehdr(elf))
+    unsafe header.pointee.e_ident.5 = ELF.littleEndian
+    unsafe header.pointee.e_type = ELF.typeDynamic
+    unsafe header.pointee.e_machine = UInt16(settings.architecture.rawValue)
+    unsafe header.pointee.e_version = ELF.versionCurrent
+    unsafe header.pointee.e_phoff = ELF.headerSize
+    unsafe header.pointee.e_shoff = plan.sectionHeadersOffset
+    unsafe header.pointee.e_shstrndx = UInt16(plan.headerOrder.count)
+    let programHeaders = ArtifactHeader.programHeaders(plan.engine)
+    let segments = try unsafe check(elf64_newphdr(elf, programHeaders.count))
+    for segment in programHeaders {
+      unsafe segments[segment.index] = Elf64_Phdr(
+        p_type: segment.type, p_flags: segment.flags, p_offset: segment.offset, p_vaddr: segment.offset,
+        p_paddr: segment.offset, p_filesz: segment.size, p_memsz: segment.size, p_align: segment.alignment)
+    }
+    // Padding: one page of the architecture's trap instruction, owned until the file is written.
+    let pageSize = Int(settings.pageSize)
+    let padding = UnsafeMutableRawPointer.allocate(byteCount: pageSize, alignment: 16)
+    defer { unsafe padding.deallocate() }
+    for offset in stride(from: 0, to: pageSize, by: 4) {
+      // int3, or brk #0.
+      let word: UInt32 = settings.architecture == .x86_64 ? 0xCCCC_CCCC : 0xD420_0000
+      unsafe padding.storeBytes(of: word.littleEndian, toByteOffset: offset, as: UInt32.self)
+    }
+
+    var position = 0
+    for (index, kind) in plan.headerOrder.enumerated() {
+      let section = try unsafe check(elf_newscn(elf))
+      let extent = plan.engine[kind]
+      let sectionHeader = try unsafe check(elf64_getshdr(section))
+      unsafe sectionHeader.pointee = Elf64_Shdr(
+        sh_name: plan.nameOffsets[kind] ?? 0, sh_type: kind.elfType, sh_flags: kind.elfFlags,
+        sh_addr: kind.elfFlags & ELF.flagAlloc != 0 ? extent.offset : 0, sh_offset: extent.offset,
+        sh_size: extent.size, sh_link: kind == .symbols ? UInt32(index + 2) : 0,
+        sh_info: kind == .symbols ? UInt32(plan.symbolCount) : 0,
+        sh_addralign: kind.alignment(pageSize: settings.pageSize), sh_entsize: kind.elfEntrySize)
+      if kind == .text {
+        try unsafe addText(plan, to: section, padding: padding, pageSize: pageSize)
+      } else {
+        let contents = plan.sections[position]
+        position += 1
+        try unsafe add(
+          contents.buffer.startAddress, contents.buffer.count, at: 0, to: section,
+          type: kind == .symbols ? ELF_T_SYM : ELF_T_BYTE)
+      }
+    }
+    guard unsafe elf_update(elf, ELF_C_WRITE_MMAP) == Int64(plan.engine.fileSize) else { throw failure() }
+  }
+
+  @unsafe
+  private static func add(
+    _ base: UnsafeRawPointer, _ count: Int, at offset: UInt64, to section: OpaquePointer, type: Elf_Type = ELF_T_BYTE
+  ) throws(ArtifactWriterError) {
+    let data = try unsafe check(elf_newdata(section))
+    // libelf only reads what it writes out.
+    unsafe data.pointee.d_buf = UnsafeMutableRawPointer(mutating: base)
+    unsafe data.pointee.d_size = count
+    unsafe data.pointee.d_off = Int64(offset)
+    unsafe data.pointee.d_align = 1
+    unsafe data.pointee.d_type = type
+    unsafe data.pointee.d_version = UInt32(EV_CURRENT)
+  }
+
+  @unsafe
+  private static func addText(
+    _ plan: ArtifactPlan, to section: OpaquePointer, padding: UnsafeRawPointer, pageSize: Int
+  ) throws(ArtifactWriterError) {
+    var offset: UInt64 = 0
+    // A piece that is still open, since its neighbour may continue it in memory.
+    var base: UnsafeRawPointer?
+    var count = 0
+    func flush() throws(ArtifactWriterError) {
+      if let start = unsafe base, count > 0 { try unsafe add(start, count, at: offset - UInt64(count), to: section) }
+      count = 0
+    }
+    func pad(to end: UInt64) throws(ArtifactWriterError) {
+      while offset < end {
+        // Padding keeps its phase, so that words stay whole.
+        let phase = Int(offset & 3)
+        let size = min(Int(end - offset), pageSize - phase)
+        try unsafe add(padding + phase, size, at: offset, to: section)
+        offset += UInt64(size)
+      }
+    }
+    for piece in plan.input.text where piece.count > 0 {
+      if piece.textOffset == offset, count > 0, let start = unsafe base, unsafe start + count == piece.base {
+        count += piece.count
+        offset += UInt64(piece.count)
+        continue
+      }
+      try flush()
+      try pad(to: piece.textOffset)
+      unsafe base = piece.base
+      count = piece.count
+      offset += UInt64(piece.count)
+    }
+    try flush()
+    try pad(to: plan.engine[.text].size)
+  }
+}

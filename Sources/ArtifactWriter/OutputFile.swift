@@ -1,0 +1,146 @@
+// Files that appear whole or not at all.
+//
+// The artifact is written to a temporary file in the directory of its final place (the only place
+// from which a rename is sure to be atomic), and renamed when it is complete. Whatever fails, the
+// temporary file goes. An artifact that nobody wants on disk goes to a `memfd` by the same code.
+
+import CLibELF
+import Glibc
+import Synchronization
+
+/// An open file that an artifact is written to.
+struct OutputFile: ~Copyable {
+  let descriptor: Int32
+  let path: String
+
+  private init(descriptor: Int32, path: String) {
+    self.descriptor = descriptor
+    self.path = path
+  }
+
+  deinit { if descriptor >= 0 { close(descriptor) } }
+
+  // Names of temporary files differ within a process by this, between processes by the process's number.
+  private static let counter = Atomic<UInt64>(0)
+
+  static func failure(_ operation: String, _ path: String, errno code: Int32 = errno) -> ArtifactWriterError {
+    ArtifactWriterError(operation: operation, path: path, message: unsafe String(cString: strerror(code)))
+  }
+
+  /// A new file without a name.
+  static func memory() throws(ArtifactWriterError) -> OutputFile {
+    let descriptor = unsafe precast_memory_file("precast-artifact")
+    guard descriptor >= 0 else { throw failure("memfd_create", "") }
+    return OutputFile(descriptor: descriptor, path: "")
+  }
+
+  /// Makes the contents of a `memory()` file final.
+  func seal() throws(ArtifactWriterError) {
+    guard precast_seal_memory_file(descriptor) == 0 else { throw Self.failure("seal", path) }
+  }
+
+  /// A descriptor of the file that the caller closes.
+  func duplicate() throws(ArtifactWriterError) -> Int32 {
+    let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+    guard copy >= 0 else { throw Self.failure("duplicate", path) }
+    return copy
+  }
+
+  /// Calls `body` with the file's first `size` bytes, mapped for reading.
+  borrowing func withMapping<R>(
+    size: Int, _ body: (UnsafeRawBufferPointer) throws(ArtifactWriterError) -> R
+  ) throws(ArtifactWriterError) -> R {
+    guard let base = unsafe mmap(nil, size, PROT_READ, MAP_SHARED, descriptor, 0), unsafe base != MAP_FAILED else {
+      throw Self.failure("map", path)
+    }
+    defer { unsafe _ = munmap(base, size) }
+    return try unsafe body(UnsafeRawBufferPointer(start: base, count: size))
+  }
+
+  /// Overwrites bytes at `offset`.
+  borrowing func write(_ bytes: [UInt8], at offset: Int) throws(ArtifactWriterError) {
+    guard unsafe pwrite(descriptor, bytes, bytes.count, off_t(offset)) == bytes.count else {
+      throw Self.failure("write", path)
+    }
+  }
+
+  /// Calls `body` with a new file, and puts that file at `path` when `body` is done.
+  static func write(
+    path: String, durable: Bool, _ body: (borrowing OutputFile) throws(ArtifactWriterError) -> Void
+  ) throws(ArtifactWriterError) {
+    var status = stat()
+    let exists = unsafe stat(path, &status) == 0
+    if exists && status.st_mode & S_IFMT != S_IFREG {
+      return try writeThrough(path: path, body)
+    }
+    // A link keeps its place; what it points to is replaced.
+    var target = path
+    if exists, let resolved = unsafe realpath(path, nil) {
+      target = unsafe String(cString: resolved)
+      unsafe free(resolved)
+    }
+    let file = try temporary(beside: target)
+    do throws(ArtifactWriterError) {
+      if exists { _ = fchmod(file.descriptor, status.st_mode & 0o777) }
+      try body(file)
+      if durable && fsync(file.descriptor) != 0 { throw failure("write", file.path) }
+      guard unsafe rename(file.path, target) == 0 else { throw failure("rename to", target) }
+    } catch {
+      unsafe _ = unlink(file.path)
+      throw ArtifactWriterError(
+        operation: error.operation, path: error.path.isEmpty ? path : error.path, message: error.message)
+    }
+    if durable { syncDirectory(of: target) }
+  }
+
+  private static func directory(of path: String) -> String {
+    guard let slash = path.utf8.lastIndex(of: 0x2F) else { return "." }
+    return slash == path.startIndex ? "/" : String(path[..<slash])
+  }
+
+  // The rename itself is only on disk when its directory is; a file system that cannot do it has its
+  // own ways, so failure is no error.
+  private static func syncDirectory(of path: String) {
+    let descriptor = unsafe open(directory(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    if descriptor >= 0 {
+      fsync(descriptor)
+      close(descriptor)
+    }
+  }
+
+  private static func temporary(beside path: String) throws(ArtifactWriterError) -> OutputFile {
+    for _ in 0..<1000 {
+      let number = counter.wrappingAdd(1, ordering: .relaxed).newValue
+      let name = "\(path).\(getpid()).\(number).tmp"
+      let descriptor = unsafe open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+      if descriptor >= 0 { return OutputFile(descriptor: descriptor, path: name) }
+      if errno != EEXIST && errno != EINTR { throw failure("create", name) }
+    }
+    throw failure("create", path, errno: EEXIST)
+  }
+
+  // For pipes and devices, which cannot be replaced or mapped.
+  private static func writeThrough(
+    path: String, _ body: (borrowing OutputFile) throws(ArtifactWriterError) -> Void
+  ) throws(ArtifactWriterError) {
+    let file = try memory()
+    try body(file)
+    let size = lseek(file.descriptor, 0, SEEK_END)
+    guard size > 0 else { throw failure("write", path) }
+    let output = unsafe open(path, O_WRONLY | O_CLOEXEC)
+    guard output >= 0 else { throw failure("open", path) }
+    defer { close(output) }
+    try unsafe file.withMapping(size: Int(size)) { (bytes) throws(ArtifactWriterError) in
+      var done = 0
+      while done < Int(size) {
+        // In bounds: `done` is less than the size.
+        let count = unsafe Glibc.write(output, bytes.baseAddress! + done, Int(size) - done)
+        if count > 0 {
+          done += count
+        } else if errno != EINTR {
+          throw failure("write", path)
+        }
+      }
+    }
+  }
+}
