@@ -59,9 +59,13 @@ let package = Package(
 
     .testTarget(name: "WasmTests", dependencies: ["PrecastWasm"], path: "Tests/WasmTests"),
     .testTarget(name: "MachineCodeTests", dependencies: ["PrecastMachineCode"], path: "Tests/MachineCodeTests"),
-    .testTarget(name: "ArtifactTests", dependencies: ["PrecastArtifact"], path: "Tests/ArtifactTests"),
     .testTarget(
-      name: "ArtifactWriterTests", dependencies: ["PrecastArtifactWriter"], path: "Tests/ArtifactWriterTests"),
+      name: "ArtifactTests", dependencies: ["PrecastArtifact", "PrecastMachineCode", "CPrecastHost"],
+      path: "Tests/ArtifactTests"),
+    .testTarget(
+      name: "ArtifactWriterTests",
+      dependencies: ["PrecastArtifactWriter", "PrecastArtifact", "PrecastMachineCode", "PrecastWasm", "CPrecastHost"],
+      path: "Tests/ArtifactWriterTests"),
     .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),
     .target(name: "CLoaderTestCode", dependencies: ["CPrecastHost"], path: "Tests/LoaderTestCode"),
     .testTarget(

@@ -80,6 +80,19 @@ public struct ByteRegion: @unchecked Sendable {
     return UInt64(littleEndian: unsafe base.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
   }
 
+  /// Eight bytes at `offset`, the first one highest, for reading bits in order; zeros past the end.
+  func bigEndianWord(_ offset: Int) -> UInt64 {
+    if offset >= 0 && count >= 8 && offset <= count - 8 {
+      return unsafe base.loadUnaligned(fromByteOffset: offset, as: UInt64.self).byteSwapped
+    }
+    var word: UInt64 = 0
+    for position in 0..<8 {
+      let at = offset &+ position
+      word = word << 8 | (at >= 0 && at < count ? UInt64(unsafe base.load(fromByteOffset: at, as: UInt8.self)) : 0)
+    }
+    return word
+  }
+
   /// The part of `count` bytes at `offset`.
   public func slice(_ offset: Int, _ count: Int) throws(ArtifactError) -> ByteRegion {
     try check(offset, count)

@@ -204,18 +204,7 @@ struct RunCursor: Sendable {
   }
 
   /// The next 64 bits, of which at least 57 are good; zeros past the end.
-  private func window() -> UInt64 {
-    let byte = bitOffset >> 3
-    var word: UInt64 = 0
-    if let whole = try? bits.u64(byte) {
-      word = whole.byteSwapped
-    } else {
-      for position in 0..<8 {
-        word = word << 8 | UInt64((try? bits.u8(byte + position)) ?? 0)
-      }
-    }
-    return word << UInt64(bitOffset & 7)
-  }
+  private func window() -> UInt64 { bits.bigEndianWord(bitOffset >> 3) << UInt64(bitOffset & 7) }
 
   private mutating func take(_ width: UInt64) -> UInt32 {
     if width == 0 { return 0 }

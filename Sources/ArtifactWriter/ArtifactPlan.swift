@@ -138,7 +138,9 @@ struct ArtifactPlan {
       guard piece.textOffset >= end else { throw invalid("text pieces overlap at \(piece.textOffset)") }
       end = piece.textOffset + UInt64(piece.count)
     }
-    guard end <= input.textSize else { throw invalid("pieces end at \(end), behind the text's \(input.textSize) bytes") }
+    guard end <= input.textSize else {
+      throw invalid("pieces end at \(end), behind the text's \(input.textSize) bytes")
+    }
     for runs in [input.addressMap, input.traps] {
       var last: Int64 = -1
       for run in runs {
