@@ -72,7 +72,9 @@ let package = Package(
       name: "LoaderTests", dependencies: ["PrecastLoader", "PrecastArtifactWriter", "CLoaderTestCode"],
       path: "Tests/LoaderTests"),
     .testTarget(name: "RuntimeTests", dependencies: ["Precast"], path: "Tests/RuntimeTests"),
-    .testTarget(name: "WASITests", dependencies: ["Precast", "PrecastWASI", "CPrecastHost"], path: "Tests/WASITests", exclude: ["Programs"]),
+    .testTarget(
+      name: "WASITests", dependencies: ["Precast", "PrecastWASI", "CPrecastHost"], path: "Tests/WASITests",
+      exclude: ["Programs"]),
     .testTarget(
       name: "PrecastTests",
       dependencies: ["Precast", "PrecastRuntime", "PrecastWASI", "PrecastCompiler", "PrecastArtifact", "PrecastWasm"],

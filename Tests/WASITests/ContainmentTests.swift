@@ -257,6 +257,8 @@ private final class Stop: @unchecked Sendable {
     #expect(throws: WASIErrno.isdir) { try Beneath.unlink(root, try buffer("dir")) }
     #expect(throws: WASIErrno.isdir) { try Beneath.unlink(root, try buffer("dir/")) }
     #expect(throws: WASIErrno.notdir) { try Beneath.unlink(root, try buffer("file/")) }
+    #expect(throws: WASIErrno.notdir) { try Beneath.unlink(root, try buffer("to-dir/")) }
+    #expect(throws: WASIErrno.notdir) { try Beneath.rename(root, try buffer("to-dir/"), to: root, try buffer("x")) }
     #expect(throws: WASIErrno.notdir) { try Beneath.rename(root, try buffer("file/"), to: root, try buffer("x")) }
     #expect(throws: WASIErrno.notdir) { try Beneath.rename(root, try buffer("file"), to: root, try buffer("x/")) }
     #expect(throws: WASIErrno.busy) { try Beneath.rename(root, try buffer("dir/."), to: root, try buffer("x")) }
