@@ -170,16 +170,22 @@ extension X86_64Assembler {
 
   /// `xchg a, b`.
   @inlinable public mutating func xchg(_ size: OperandSize, _ a: Register, _ b: Register) {
-    // 90+r exchanges with rax, but 90 itself is nop, which would not clear the high half.
-    if size.rawValue >= OperandSize.b32.rawValue, a == .rax || b == .rax, a != b {
+    // 90+r exchanges with rax; but 90 itself is nop, which would not clear the high half.
+    if size != .b8, a == .rax || b == .rax, size != .b32 || a != b {
       let other = a == .rax ? b : a
       code.ensure(16)
-      let rex = (size.w ? 8 : 0) | other.high
+      var word: UInt64 = 0x90 | other.low
+      var length = 1
+      let rex = (size.w && a != b ? 8 : 0) | other.high
       if rex != 0 {
-        code.emit(0x9040 | rex | other.low << 8, 2)
-      } else {
-        code.emit(0x90 | other.low, 1)
+        word = word << 8 | 0x40 | rex
+        length += 1
       }
+      if size == .b16 {
+        word = word << 8 | 0x66
+        length += 1
+      }
+      code.emit(word, length)
     } else {
       emitSized(size, 0x86, reg: b, rm: a)
     }
