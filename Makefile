@@ -22,7 +22,7 @@ LOCAL = $(shell [ ! -d .build/tools/root ] || echo $(CURDIR)/.build/tools/root/u
 RPATH = $(if $(LOCAL),-Xlinker -rpath -Xlinker $(LOCAL))
 
 # The command carries the Swift runtime in it: it starts in half the time, and needs no toolchain where it runs.
-RELEASE = swift build -c release --static-swift-stdlib $(RPATH)
+RELEASE = swift build -c release --static-swift-stdlib -Xlinker --strip-debug $(RPATH)
 # The tests are optimised too: the specification's suite and whole compilers run in them. Their build is apart, so that
 # neither build undoes the other's work.
 TESTS = -c release --scratch-path .build/tests --disable-xctest -Xswiftc -enable-testing $(RPATH)

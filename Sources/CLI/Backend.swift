@@ -2,6 +2,7 @@
 
 import Precast
 import PrecastArtifact
+import PrecastLoader
 import PrecastWasm
 
 /// The version that `precast --version` prints.
@@ -21,10 +22,6 @@ enum Backend {
     throw Failure("this build has no compiler")
   }
 
-  /// Defines all of WASI preview 1.
-  static func link(_ wasi: WASI, into imports: inout Imports, store: Store) throws {
-  }
-
   /// What `inspect` shows.
   static func inspect(_ file: borrowing InputFile, json: Bool) throws -> String {
     throw Failure("this build cannot inspect")
@@ -33,7 +30,7 @@ enum Backend {
 
 extension CPUFeatures {
   /// What this machine has beyond the baseline.
-  static var native: CPUFeatures { [] }
+  static var native: CPUFeatures { HostSettings.cpuFeatures }
 
   /// The names that x86-64 knows.
   static let x86Names = named.filter { $0.feature.rawValue < 1 << 32 }.map(\.name)

@@ -46,7 +46,7 @@ struct Runner {
     let store = Store(engine: engine)
     let instance = try timings.measure("instantiate") { () throws -> Instance in
       var imports = Imports()
-      try Backend.link(wasi(), into: &imports, store: store)
+      try wasi().define(in: &imports, store: store, for: module)
       return try module.instantiate(store: store, imports: imports)
     }
     let results = try timings.measure("run") { () throws -> [Value] in
