@@ -51,22 +51,21 @@ public struct Function: Equatable {
       throw RuntimeError(
         .argumentCount, "\(arguments.count) arguments for a function of type \(type)")
     }
-    let count = max(type.parameters.count, type.results.count)
-    let base = unsafe store.slotStack.push(count)
-    defer { store.slotStack.pop(count) }
-    let slots = unsafe ValueSlots(base: base, count: count, store: store)
-    for (index, argument) in arguments.enumerated() {
-      guard argument.type == type.parameters[index] else {
-        throw RuntimeError(
-          .typeMismatch, "argument \(index) is \(argument.type), but the function's type is \(type)")
-      }
-      try slots.setValue(index, argument)
+    for (index, argument) in arguments.enumerated() where argument.type != type.parameters[index] {
+      throw RuntimeError(
+        .typeMismatch, "argument \(index) is \(argument.type), but the function's type is \(type)")
     }
-    try enter(slots)
-    var results: [Value] = []
-    results.reserveCapacity(type.results.count)
-    for (index, result) in type.results.enumerated() { results.append(slots.value(index, as: result)) }
-    return results
+    // References that are on their way to their first frame are kept by the array.
+    return try withExtendedLifetime(arguments) {
+      try withSlots(max(type.parameters.count, type.results.count)) { slots in
+        for (index, argument) in arguments.enumerated() { try slots.setValue(index, argument) }
+        try enter(slots)
+        var results: [Value] = []
+        results.reserveCapacity(type.results.count)
+        for (index, result) in type.results.enumerated() { results.append(slots.value(index, as: result)) }
+        return results
+      }
+    }
   }
 
   /// Calls the function; see ``invoke(_:)``.
@@ -91,6 +90,16 @@ public struct Function: Equatable {
     return try finish(slots)
   }
 
+  /// Lends slots on the stack. References in them are not found by the collector: nothing may be collected between
+  /// writing arguments and entering, or between returning and reading results.
+  @inlinable
+  func withSlots<R>(_ count: Int, _ body: (borrowing ValueSlots) throws -> R) throws -> R {
+    try unsafe withUnsafeTemporaryAllocation(byteCount: max(count, 1) &* 16, alignment: 16) { buffer in
+      guard let base = buffer.baseAddress else { throw RuntimeError(.limit, "no memory for arguments") }
+      return try body(unsafe ValueSlots(base: base, count: count, store: store))
+    }
+  }
+
   /// Enters the function with its arguments in `slots`, which must be enough for parameters and results.
   @usableFromInline
   func enter(_ slots: borrowing ValueSlots) throws {
@@ -100,7 +109,7 @@ public struct Function: Equatable {
         throw RuntimeError(.damagedArtifact, "the artifact has no trampoline for functions of type \(type)")
       }
       let entity = HostFunctionEntity.from(context: block.context)
-      return try entity.body(Caller(store: store, instance: nil), slots)
+      return try unsafe entity.body(Caller(store: store, context: nil), slots)
     }
     var activation = unsafe precast_activation()
     let failed = unsafe precast_enter(

@@ -12,7 +12,7 @@ public import PrecastWasm
 /// A host function: its closure and the context that wasm calls it with.
 @safe
 final class HostFunctionEntity {
-  typealias Body = (Caller, borrowing ValueSlots) throws -> Void
+  typealias Body = (borrowing Caller, borrowing ValueSlots) throws -> Void
   let body: Body
   let slotCount: Int
   // The store owns this object.
@@ -62,7 +62,7 @@ private let hostCallback:
       let store = unsafe entity.store
       do {
         try entity.body(
-          Caller(store: store, instance: unsafe InstanceEntity.from(context: caller)),
+          unsafe Caller(store: store, context: caller),
           unsafe ValueSlots(base: slots, count: entity.slotCount, store: store))
         return 0
       } catch {
@@ -72,22 +72,28 @@ private let hostCallback:
     }
   }
 
-/// What a host function may know of its caller.
+/// What a host function may know of its caller. Borrowed for the time of the call.
 @safe
-public struct Caller {
-  /// The store that the call happens in.
-  public let store: Store
-  let entity: InstanceEntity?
+public struct Caller: ~Copyable {
+  // A store outlives every call in it, and nobody can keep a `Caller` longer than the call: so nothing is counted here.
+  private unowned(unsafe) let unownedStore: Store
+  // The context of the calling instance, or null.
+  private let context: UnsafeMutableRawPointer?
 
-  init(store: Store, instance: InstanceEntity?) {
-    self.store = store
-    entity = instance
+  init(store: Store, context: UnsafeMutableRawPointer?) {
+    unsafe unownedStore = store
+    unsafe self.context = context
   }
+
+  /// The store that the call happens in.
+  public var store: Store { unsafe unownedStore }
+
+  private var entity: InstanceEntity? { unsafe InstanceEntity.from(context: context) }
 
   /// The instance whose code made the call; nil when the host made it.
   public var instance: Instance? { entity.map { Instance(store: store, entity: $0) } }
 
-  /// Memory 0 of the calling instance, its own or an imported one.
+  /// Memory 0 of the calling instance, its own or an imported one; nil when it has none, or when the host made the call.
   public var memory: Memory? { entity.flatMap { $0.memories.first.map { Memory(store: store, entity: $0) } } }
 
   /// An export of the calling instance.
@@ -99,14 +105,16 @@ extension Function {
   ///
   /// Nothing is allocated or checked in a call: `body` must write every result, in the type's order, as the type says.
   /// What it throws ends the wasm code that called it, and comes out of the outermost call unchanged.
-  public init(store: Store, type: FunctionType, raw body: @escaping (Caller, borrowing ValueSlots) throws -> Void) {
+  public init(
+    store: Store, type: FunctionType, raw body: @escaping (borrowing Caller, borrowing ValueSlots) throws -> Void
+  ) {
     self = store.makeHostFunction(type: type, body: body)
   }
 
   /// Makes a host function of any type that gets its arguments and returns its results as values.
   ///
   /// Results of the wrong number or type, or of another store, are a `RuntimeError`, thrown as if by `body`.
-  public init(store: Store, type: FunctionType, _ body: @escaping (Caller, [Value]) throws -> [Value]) {
+  public init(store: Store, type: FunctionType, _ body: @escaping (borrowing Caller, [Value]) throws -> [Value]) {
     self = store.makeHostFunction(type: type) { caller, slots in
       var arguments: [Value] = []
       arguments.reserveCapacity(type.parameters.count)
@@ -135,13 +143,19 @@ extension Function {
   public init<each Parameter: WasmValue, each Result: WasmValue>(
     store: Store, _ body: @escaping (repeat each Parameter) throws -> (repeat each Result)
   ) {
-    self.init(store: store) { (_: Caller, parameters: repeat each Parameter) in try body(repeat each parameters) }
+    self.init(store: store) { (_: borrowing Caller, parameters: repeat each Parameter) in
+      try body(repeat each parameters)
+    }
   }
 
   /// Makes a host function of a Swift closure whose first parameter is the caller.
+  ///
+  /// ```swift
+  /// Function(store: store) { (caller: borrowing Caller, address: UInt32) in … }
+  /// ```
   @inlinable
   public init<each Parameter: WasmValue, each Result: WasmValue>(
-    store: Store, _ body: @escaping (Caller, repeat each Parameter) throws -> (repeat each Result)
+    store: Store, _ body: @escaping (borrowing Caller, repeat each Parameter) throws -> (repeat each Result)
   ) {
     var parameters: [ValueType] = []
     repeat parameters.append((each Parameter).valueType)

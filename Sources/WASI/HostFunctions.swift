@@ -218,7 +218,7 @@ private struct HostCall: Sendable {
 extension GuestMemory {
   /// The memory 0 of the calling instance; an empty one where it has none, so that every pointer is a
   /// `fault`.
-  init(of caller: Caller) {
+  init(of caller: borrowing Caller) {
     // The base of a memory never moves and its bytes stay mapped while the store lives, which is longer
     // than the call; so the pointer may leave the closure for the length of the call.
     let bytes = unsafe caller.memory?.withUnsafeMutableBytes { unsafe $0 }
