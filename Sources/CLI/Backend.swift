@@ -26,8 +26,8 @@ enum Backend {
   static func inspect(_ file: borrowing InputFile, json: Bool) throws -> String {
     // A private copy: a mapping would fault where somebody shortens the file meanwhile.
     let contents = try file.contents()
-    return try contents.withUnsafeBytes { bytes throws -> String in
-      guard let base = unsafe bytes.baseAddress else { return "" }
+    return try unsafe contents.withUnsafeBytes { bytes throws -> String in
+      guard let base = bytes.baseAddress else { return "" }
       let artifact = try Artifact(unsafe ByteRegion(base: base, count: bytes.count))
       let summary = try ArtifactSummary(artifact)
       return json ? summary.json : summary.text
