@@ -1,7 +1,6 @@
 import ArgumentParser
 import Glibc
 import PrecastArtifact
-import PrecastArtifactWriter
 import PrecastWasm
 
 struct CompileCommand: ParsableCommand {
@@ -56,12 +55,10 @@ struct CompileCommand: ParsableCommand {
       }
     } catch let error as WasmError {
       throw Failure("\(input): \(error)")
-    } catch let error as ArtifactWriterError {
-      throw Failure("\(output): could not \(error.operation): \(error.message)")
     } catch let failure as Failure {
       throw failure
     } catch {
-      throw Failure("\(input): \(error)")
+      throw Failure("\(output): \(error)")
     }
   }
 

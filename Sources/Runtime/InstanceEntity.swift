@@ -87,11 +87,7 @@ final class InstanceEntity {
       store.discard(memoriesFrom: memoriesBefore, tablesFrom: tablesBefore)
       throw error
     }
-    if let memory = memories.first {
-      put(memory.reservation.base, at: ContextLayout.memory0Base)
-      // For `Caller.memoryBytes`.
-      unsafe put(UInt(bitPattern: memory.pair), at: ContextLayout.opaque1)
-    }
+    if let memory = memories.first { put(memory.reservation.base, at: ContextLayout.memory0Base) }
     store.instances.append(self)
     store.trampolines.add(module, signatures: signatures)
   }

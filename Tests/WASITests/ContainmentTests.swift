@@ -8,7 +8,7 @@ import Testing
 @testable import PrecastWASI
 
 /// Paths that lead out of the root when everything in them is followed.
-private let escapes = [
+let escapes = [
   "..", "../", "../secret", "../other", "/", "/etc/passwd", "//etc/passwd", "dir/../../secret", "./../secret",
   "dir/nested/../../../secret", "up", "up/", "up/secret", "up/.", "up/..", "up/other", "up-secret", "absolute",
   "absolute-dir", "absolute-dir/", "absolute-dir/secret", "dir/up/secret", "to-dir/up/secret", "to-dir/up/other/new",
@@ -16,7 +16,7 @@ private let escapes = [
 ]
 /// Those of them whose last component is a link in the root: an operation on the link itself is fine.
 private let linksThemselves: Set = ["up", "up-secret", "absolute", "absolute-dir"]
-private let escapesBeforeTheEnd = escapes.filter { !linksThemselves.contains($0) }
+let escapesBeforeTheEnd = escapes.filter { !linksThemselves.contains($0) }
 
 @Suite struct ContainmentTests {
   private func expectContained(
@@ -294,6 +294,31 @@ private final class Stop: @unchecked Sendable {
     #expect(!scratch.exists("to-file") && scratch.contents("file") == "inside")
     try Beneath.symbolicLink(to: try buffer("nested/file"), root, try buffer("dir/link"))
     #expect(scratch.contents("dir/link") == "nested")
+  }
+
+  @Test func noOperationKeepsADescriptor() throws {
+    let scratch = try Scratch()
+    let root = scratch.fd
+    let operations: [(PathBuffer, PathBuffer) throws -> Void] = [
+      { a, _ in _ = try Beneath.open(root, a, flags: UInt64(O_RDONLY)) },
+      { a, _ in _ = try Beneath.status(root, a, follow: true) },
+      { a, _ in try Beneath.setTimes(root, a, follow: true, access: 1, modification: 1) },
+      { a, _ in try Beneath.setTimes(root, a, follow: false, access: 1, modification: 1) },
+      { _, b in try Beneath.createDirectory(root, b) },
+      { a, b in try Beneath.hardLink(root, a, follow: true, to: root, b) },
+      { a, b in try Beneath.hardLink(root, a, follow: false, to: root, b) },
+      { a, b in try Beneath.symbolicLink(to: a, root, b) },
+      { a, b in try Beneath.rename(root, a, to: root, b) },
+      { a, _ in try Beneath.unlink(root, a) },
+      { a, _ in try Beneath.removeDirectory(root, a) },
+    ]
+    for (a, b) in [
+      ("dir/nested/file", "dir/nested/new"), ("dir/nested/..", "dir/."), ("dir/nested/file/", "dir/nested/x/"),
+      ("dir/missing", "dir/nested/../../dir/y"), ("dir/nested", "../z"), ("dir/nested/file", "missing/x"),
+    ] {
+      for operation in operations { try? operation(try buffer(a), try buffer(b)) }
+    }
+    #expect(try scratch.openFiles() == 1)
   }
 
   @Test func timesAreSetOnTheLinkOrItsTarget() throws {

@@ -52,20 +52,14 @@ import Testing
 
   @Test func hostDescriptorsAreClosedWithTheGuest() throws {
     let scratch = try Scratch()
-    func openFiles() throws -> Int {
-      try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").filter {
-        (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\($0)"))?
-          .hasPrefix(scratch.path) == true
-      }.count
-    }
-    let before = try openFiles()
+    let before = try scratch.openFiles()
     do {
       let guest = try Guest(scratch)
       for _ in 0..<5 { _ = try guest.open("file") }
       try guest.wasi.fdClose(4)
-      #expect(try openFiles() == before + 5)
+      #expect(try scratch.openFiles() == before + 5)
     }
-    #expect(try openFiles() == before)
+    #expect(try scratch.openFiles() == before)
   }
 
   @Test func preopenedDirectoriesAreFoundByNumber() throws {

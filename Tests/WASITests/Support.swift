@@ -66,6 +66,15 @@ final class Scratch {
     }
   }
 
+  /// How many descriptors of this process are open on something in the scratch directory.
+  func openFiles() throws -> Int {
+    let manager = FileManager.default
+    return try manager.contentsOfDirectory(atPath: "/proc/self/fd").count { number in
+      let target = try? manager.destinationOfSymbolicLink(atPath: "/proc/self/fd/\(number)")
+      return target?.hasPrefix(path) == true
+    }
+  }
+
   func contents(_ name: String) -> String? { try? String(contentsOfFile: "\(root)/\(name)", encoding: .utf8) }
   func exists(_ name: String) -> Bool {
     var status = stat()
