@@ -31,64 +31,6 @@ static inline uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 static inline uint64_t less_or_zero(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
-uint64_t precast_enter(
-    precast_entry entry, void *context, const void *code, void *slots, struct precast_store_context *store,
-    struct precast_activation *activation) {
-  struct precast_thread *thread = &precast_thread;
-  if (__builtin_expect(!thread->ready, 0)) precast_thread_prepare(thread);
-
-  uint64_t sp = (uint64_t)(uintptr_t)__builtin_frame_address(0);
-  struct precast_activation *outer = thread->current;
-  uint64_t limit;
-  if (__builtin_expect(sp - thread->stack_low < thread->stack_high - thread->stack_low, 1)) {
-    limit = thread->stack_low + PRECAST_STACK_RESERVE;
-  } else {
-    limit = less_or_zero(sp, UNKNOWN_STACK - PRECAST_STACK_RESERVE);
-  }
-  if (store->max_wasm_stack != 0) limit = larger(limit, less_or_zero(sp, store->max_wasm_stack));
-  if (outer) limit = larger(limit, outer->stack_limit);
-
-  activation->previous = outer;
-  activation->store = store;
-  activation->saved_store_activation = store->activation;
-  activation->saved_stack_limit = store->stack_limit;
-  activation->stack_limit = limit;
-  activation->exit_frame_pointer = 0;
-  activation->trap_code = 0;
-  activation->trap_signal = 0;
-  activation->trap_frame_count = 0;
-  activation->trap_frames_truncated = false;
-  if (__builtin_expect(sp < limit, 0)) {
-    activation->trap_code = PRECAST_TRAP_STACK_OVERFLOW;
-    activation->trap_pc = 0;
-    activation->trap_frame_pointer = 0;
-    activation->trap_fault_address = 0;
-    return 1;
-  }
-
-  store->stack_limit = limit;
-  store->activation = activation;
-  thread->current = activation;
-  uint64_t result = entry(context, code, slots, activation);
-  thread->current = outer;
-  store->activation = activation->saved_store_activation;
-  store->stack_limit = activation->saved_stack_limit;
-  return result;
-}
-
-struct precast_activation *precast_current_activation(void) { return precast_thread.current; }
-
-void precast_thread_stack_bounds(uint64_t *low, uint64_t *high) {
-  struct precast_thread *thread = &precast_thread;
-  if (!thread->ready) precast_thread_prepare(thread);
-  uint64_t sp = (uint64_t)(uintptr_t)__builtin_frame_address(0);
-  bool known = sp >= thread->stack_low && sp < thread->stack_high;
-  *low = known ? thread->stack_low : 0;
-  *high = known ? thread->stack_high : 0;
-}
-
-uint64_t precast_stack_pointer(void) { return (uint64_t)(uintptr_t)__builtin_frame_address(0); }
-
 /// Where a walk puts what it finds.
 struct sink {
   struct precast_frame *frames;
@@ -130,6 +72,75 @@ static void walk_outer(const struct precast_activation *activation, uint32_t dep
     if (fp != 0 && !walk_callers(activation, fp, fp, depth, sink)) return;
   }
 }
+
+/// The trap of an entry for which there is no stack: its frames are those of the activations around it.
+static __attribute__((noinline, cold)) void overflow(
+    struct precast_thread *thread, struct precast_activation *activation) {
+  struct sink sink = {.frames = thread->trap_frames, .capacity = thread->trap_frames ? PRECAST_TRAP_FRAMES : 0};
+  walk_outer(activation->previous, 1, &sink);
+  activation->trap_code = PRECAST_TRAP_STACK_OVERFLOW;
+  activation->trap_pc = 0;
+  activation->trap_frame_pointer = 0;
+  activation->trap_fault_address = 0;
+  activation->trap_frame_count = (uint32_t)sink.count;
+  activation->trap_frames_truncated = sink.truncated;
+}
+
+uint64_t precast_enter(
+    precast_entry entry, void *context, const void *code, void *slots, struct precast_store_context *store,
+    struct precast_activation *activation) {
+  struct precast_thread *thread = &precast_thread;
+  if (__builtin_expect(!thread->ready, 0)) precast_thread_prepare(thread);
+
+  uint64_t sp = (uint64_t)(uintptr_t)__builtin_frame_address(0);
+  struct precast_activation *outer = thread->current;
+  uint64_t limit;
+  if (__builtin_expect(sp - thread->stack_low < thread->stack_high - thread->stack_low, 1)) {
+    limit = thread->stack_low + PRECAST_STACK_RESERVE;
+  } else {
+    limit = less_or_zero(sp, UNKNOWN_STACK - PRECAST_STACK_RESERVE);
+  }
+  if (store->max_wasm_stack != 0) limit = larger(limit, less_or_zero(sp, store->max_wasm_stack));
+  if (outer) limit = larger(limit, outer->stack_limit);
+
+  activation->previous = outer;
+  activation->store = store;
+  activation->saved_store_activation = store->activation;
+  activation->saved_stack_limit = store->stack_limit;
+  activation->stack_limit = limit;
+  activation->exit_frame_pointer = 0;
+  activation->trap_code = 0;
+  activation->trap_signal = 0;
+  activation->trap_frames = thread->trap_frames;
+  activation->trap_frame_count = 0;
+  activation->trap_frames_truncated = false;
+  if (__builtin_expect(sp < limit, 0)) {
+    overflow(thread, activation);
+    return 1;
+  }
+
+  store->stack_limit = limit;
+  store->activation = activation;
+  thread->current = activation;
+  uint64_t result = entry(context, code, slots, activation);
+  thread->current = outer;
+  store->activation = activation->saved_store_activation;
+  store->stack_limit = activation->saved_stack_limit;
+  return result;
+}
+
+struct precast_activation *precast_current_activation(void) { return precast_thread.current; }
+
+void precast_thread_stack_bounds(uint64_t *low, uint64_t *high) {
+  struct precast_thread *thread = &precast_thread;
+  if (!thread->ready) precast_thread_prepare(thread);
+  uint64_t sp = (uint64_t)(uintptr_t)__builtin_frame_address(0);
+  bool known = sp >= thread->stack_low && sp < thread->stack_high;
+  *low = known ? thread->stack_low : 0;
+  *high = known ? thread->stack_high : 0;
+}
+
+uint64_t precast_stack_pointer(void) { return (uint64_t)(uintptr_t)__builtin_frame_address(0); }
 
 size_t precast_stack_walk(
     const struct precast_activation *activation, struct precast_frame *frames, size_t capacity, bool *truncated) {

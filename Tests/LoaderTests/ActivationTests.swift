@@ -113,9 +113,12 @@ import Testing
     let store = TestStore(maxWasmStack: 256 * 1024)
     var depth = 0
     var innermost: Ended?
+    var frames: [precast_frame] = []
     store.hostFunction = { store, _ in
       depth += 1
-      let ended = store.enter(Label.callHost)
+      let ended = store.enter(Label.callHost) { activation in
+        if innermost == nil { frames = walk(activation).frames }
+      }
       if innermost == nil { innermost = ended }
       return false
     }
@@ -123,6 +126,8 @@ import Testing
     // Found at the entry: the function itself checks nothing.
     #expect(innermost == .trapped(code: 10, signal: 0))
     #expect(depth > 10)
+    #expect(frames.map(\.pc) == Array(repeating: TestCode.address(Label.callHostReturn), count: depth))
+    #expect(frames.map(\.activation_depth) == (0..<depth).map { UInt32($0) + 1 })
   }
 }
 

@@ -105,7 +105,8 @@ typedef uint64_t (*precast_entry)(void *context, const void *code, void *slots, 
 /// The store's stack limit becomes the highest of: the current stack pointer less
 /// `store->max_wasm_stack`; the low end of the thread's stack plus `PRECAST_STACK_RESERVE`; the
 /// limit of the activation that this one is nested in. If the stack pointer is below it already,
-/// nothing is entered and the activation ends with the trap *stack overflow*.
+/// nothing is entered and the activation ends with the trap *stack overflow*; its frames are then
+/// those of the activations around it.
 ///
 /// Returns 0 (results are in `slots`), or 1: see `activation->trap_code`.
 uint64_t precast_enter(
