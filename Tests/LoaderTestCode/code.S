@@ -117,7 +117,21 @@ lt_load_site:
         leave
         ret
 
-// The same at an instruction that is no trap site
+// Loads from the absolute address rdi, at a trap site, until it finds something other than 0
+        .p2align 4
+        .globl lt_spin
+        .globl lt_spin_site
+lt_spin:
+        push rbp
+        mov rbp, rsp
+1:
+lt_spin_site:
+        cmp dword ptr [rdi], 0
+        je 1b
+        leave
+        ret
+
+// The same as lt_load at an instruction that is no trap site
         .p2align 4
         .globl lt_load_unlisted
 lt_load_unlisted:

@@ -156,6 +156,16 @@ static void *enter_on_own_stack(void *argument) {
   return (void *)(uintptr_t)(stack.ss_sp == adequate);
 }
 
+static volatile int keep_spinning;
+
+static void *spin(void *argument) {
+  (void)argument;
+  struct lt_store own;
+  lt_store_init(&own);
+  struct precast_activation activation;
+  return (void *)(uintptr_t)lt_enter(&own, lt_spin, (uint64_t)(uintptr_t)&keep_spinning, 0, &activation, NULL);
+}
+
 __attribute__((noinline)) static int overflow_stack(volatile char *outer) {
   volatile char frame[4096];
   frame[0] = outer ? outer[0] : 1;
@@ -235,6 +245,23 @@ static int play(const char *name) {
     kill(getpid(), SIGFPE);
     kill(getpid(), SIGFPE);
     return calls == 2 ? 0 : 1;
+  }
+  if (strcmp(name, "signal from a process at a trap site") == 0) {
+    install_plain(SIGSEGV, counting_handler);
+    prepare();
+    pthread_t thread;
+    void *ended;
+    if (pthread_create(&thread, NULL, spin, NULL) != 0) return 2;
+    usleep(20000);  // most of these then find the thread in wasm, at the site or next to it
+    for (int i = 0; i < 50; i++) {
+      int before = calls;
+      pthread_kill(thread, SIGSEGV);
+      for (int wait = 0; wait < 100000 && calls == before; wait++) usleep(100);
+      if (calls == before) return 3;
+    }
+    keep_spinning = 1;
+    if (pthread_join(thread, &ended) != 0) return 2;
+    return ended == NULL && calls == 50 ? 0 : 1;
   }
   if (strcmp(name, "host stack overflow") == 0) {
     install_info(SIGSEGV);

@@ -36,17 +36,17 @@ bool lt_register(const uint8_t *traps, size_t size) {
 }
 
 size_t lt_sites(const struct lt_site **sites) {
-  static struct lt_site list[6];
+  static struct lt_site list[7];
   pthread_mutex_lock(&mutex);
-  const char *addresses[] = {lt_unreachable_site, lt_clobber_site,          lt_load_site,
-                             lt_divide_site,      lt_recurse_overflow_site, lt_damage_site};
-  const uint32_t codes[] = {1, 1, 2, 8, 10, 1};
-  for (size_t i = 0; i < 6; i++) {
+  const char *addresses[] = {lt_unreachable_site,      lt_clobber_site, lt_load_site, lt_spin_site, lt_divide_site,
+                             lt_recurse_overflow_site, lt_damage_site};
+  const uint32_t codes[] = {1, 1, 2, 2, 8, 10, 1};
+  for (size_t i = 0; i < 7; i++) {
     list[i] = (struct lt_site){.offset = (uint32_t)(addresses[i] - lt_text_start), .code = codes[i]};
   }
   pthread_mutex_unlock(&mutex);
   *sites = list;
-  return 6;
+  return 7;
 }
 
 uint64_t lt_enter(

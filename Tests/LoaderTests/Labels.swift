@@ -12,6 +12,8 @@ enum Label {
   static var unreachable: UnsafeRawPointer { lt_unreachable_address! }
   static var clobber: UnsafeRawPointer { lt_clobber_address! }
   static var load: UnsafeRawPointer { lt_load_address! }
+  static var spin: UnsafeRawPointer { lt_spin_address! }
+  static var spinSite: UnsafeRawPointer { lt_spin_site_address! }
   static var loadUnlisted: UnsafeRawPointer { lt_load_unlisted_address! }
   static var divide: UnsafeRawPointer { lt_divide_address! }
   static var recurse: UnsafeRawPointer { lt_recurse_address! }

@@ -42,7 +42,7 @@ import Testing
         #expect(
           locations.map(\.?.functionIndex) == [TestArtifact.index("load")]
             + Array(repeating: TestArtifact.index("recurse"), count: 4))
-        #expect(locations.map(\.?.wasmOffset) == [1003, 1006, 1006, 1006, 1006])
+        #expect(locations.map(\.?.wasmOffset) == [1003, 1007, 1007, 1007, 1007])
       }
       #expect(ended == .trapped(code: 2, signal: SIGSEGV))
       #expect(store.enter(code(loaded, "divide"), 1, 0) == .trapped(code: 8, signal: SIGFPE))

@@ -6,7 +6,8 @@ import Testing
 @Suite struct SignalTests {
   @Test(arguments: [
     "earlier handler without info", "earlier handler with info", "trap is ours alone", "fault in host function",
-    "fault without trap site", "ignored signal from a process", "handled signal from a process", "host stack overflow",
+    "fault without trap site", "ignored signal from a process", "handled signal from a process",
+    "signal from a process at a trap site", "host stack overflow",
     "threads give their mappings back", "adequate alternate stack stays", "main thread's stack bounds",
     "handlers stay in place",
   ])

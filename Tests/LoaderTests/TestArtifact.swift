@@ -15,6 +15,7 @@ enum TestArtifact {
       ("unreachable", Label.unreachable, [(Label.unreachableSite, .unreachable)]),
       ("clobber", Label.clobber, [(Label.clobberSite, .unreachable)]),
       ("load", Label.load, [(Label.loadSite, .memoryOutOfBounds)]),
+      ("spin", Label.spin, [(Label.spinSite, .memoryOutOfBounds)]),
       ("load_unlisted", Label.loadUnlisted, []),
       ("divide", Label.divide, [(Label.divideSite, .integerDivideByZero)]),
       ("recurse", Label.recurse, [(Label.recurseOverflowSite, .stackOverflow)]),

@@ -9,7 +9,7 @@
 // Labels in code.S, and their addresses for Swift, which does not import arrays of unknown length.
 #define LT_LABELS(X) \
   X(lt_text_start) X(lt_text_end) X(lt_entry) X(lt_exit) X(lt_add) X(lt_unreachable) X(lt_clobber) X(lt_load) \
-  X(lt_load_unlisted) X(lt_divide) X(lt_recurse) X(lt_call_host) X(lt_damage) X(lt_unreachable_site) \
+  X(lt_spin) X(lt_spin_site) X(lt_load_unlisted) X(lt_divide) X(lt_recurse) X(lt_call_host) X(lt_damage) X(lt_unreachable_site) \
   X(lt_clobber_site) X(lt_load_site) X(lt_divide_site) X(lt_recurse_overflow_site) X(lt_damage_site) \
   X(lt_recurse_return) X(lt_recurse_last_return) X(lt_call_host_return)
 #define LT_DECLARE(label) \
