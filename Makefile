@@ -25,7 +25,7 @@ RPATH = $(if $(LOCAL),-Xlinker -rpath -Xlinker $(LOCAL))
 RELEASE = swift build -c release --static-swift-stdlib -Xlinker --strip-debug $(RPATH)
 # The tests are optimised too: the specification's suite and whole compilers run in them. Their build is apart, so that
 # neither build undoes the other's work.
-TESTS = -c release --scratch-path .build/tests --disable-xctest -Xswiftc -enable-testing $(RPATH)
+TESTS = -c release --scratch-path .build/tests --disable-xctest $(RPATH)
 
 build: setup-build
 	@$(WITH) $(RELEASE) --product precast

@@ -69,9 +69,13 @@ let package = Package(
     .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),
     .target(name: "CLoaderTestCode", dependencies: ["CPrecastHost"], path: "Tests/LoaderTestCode"),
     .testTarget(
-      name: "LoaderTests", dependencies: ["PrecastLoader", "PrecastArtifactWriter", "CLoaderTestCode"],
+      name: "LoaderTests",
+      dependencies: [
+        "PrecastLoader", "PrecastArtifact", "PrecastArtifactWriter", "PrecastMachineCode", "PrecastWasm",
+        "CPrecastHost", "CLoaderTestCode",
+      ],
       path: "Tests/LoaderTests"),
-    .testTarget(name: "RuntimeTests", dependencies: ["Precast"], path: "Tests/RuntimeTests"),
+    .testTarget(name: "RuntimeTests", dependencies: ["Precast", "PrecastArtifactWriter"], path: "Tests/RuntimeTests"),
     .testTarget(
       name: "WASITests", dependencies: ["Precast", "PrecastWASI", "CPrecastHost"], path: "Tests/WASITests",
       exclude: ["Programs"]),

@@ -37,6 +37,12 @@ public struct Artifact: Sendable {
     return try rest.slice(offset: extent.offset - restOffset, count: extent.size, section: kind)
   }
 
+  /// Any part of the file behind the first page, for tools.
+  func bytes(at offset: UInt64, count: UInt64, for kind: SectionKind) throws(ArtifactError) -> ByteRegion {
+    guard offset >= restOffset else { throw .damaged(kind, 0, "not mapped here") }
+    return try rest.slice(offset: offset - restOffset, count: count, section: kind)
+  }
+
   private func required(_ kind: SectionKind) throws(ArtifactError) -> ByteRegion {
     guard let region = try section(kind) else { throw .damaged(kind, 0, "the section is missing") }
     return region

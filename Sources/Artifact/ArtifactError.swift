@@ -33,6 +33,7 @@ public struct ArtifactError: Error, Sendable, Equatable, CustomStringConvertible
     self.message = message
   }
 
+  /// The error in a sentence.
   public var description: String {
     switch kind {
     case .notAnArtifact: "not a precast artifact: \(message)"
@@ -67,5 +68,6 @@ public struct CompatibilityMismatch: Sendable, Equatable, CustomStringConvertibl
     self.advice = advice
   }
 
+  /// Field, both values, and what to do.
   public var description: String { "\(field) is \(artifact) in the artifact, \(host) here (\(advice))" }
 }

@@ -6,8 +6,10 @@
 
 /// Processor features beyond the baseline that code relies on.
 public struct CPUFeatures: OptionSet, Hashable, Sendable {
+  /// One bit a feature.
   public var rawValue: UInt64
 
+  /// The features whose bits are set; unknown bits are kept.
   public init(rawValue: UInt64) { self.rawValue = rawValue }
 
   /// x86-64: `lzcnt`.

@@ -26,14 +26,23 @@ public struct ContextLayout: Sendable, Equatable {
   /// Changes whenever an offset or a convention shared with generated code changes.
   public static let version: UInt32 = 1
 
+  /// Base of memory 0, or 0.
   public static let memory0Base = 0
+  /// Pointer to the store's part that generated code sees: `StoreContextLayout`.
   public static let store = 8
+  /// Pointer to one pointer for each `Builtin`.
   public static let builtinTable = 16
+  /// Pointer to canonical signature numbers, UInt32 by type index.
   public static let signatureIDs = 24
+  /// `kindInstance` or `kindHostFunction` (UInt32).
   public static let kind = 32
+  /// The function that an exit trampoline calls; host function contexts only.
   public static let hostCallback = 40
+  /// Owned by the runtime.
   public static let opaque0 = 48
+  /// Owned by the runtime.
   public static let opaque1 = 56
+  /// Size of the header in bytes.
   public static let headerSize = 64
 
   /// `kind` of an instance context: "inst".
@@ -41,19 +50,30 @@ public struct ContextLayout: Sendable, Equatable {
   /// `kind` of a host function context: "host".
   public static let kindHostFunction: UInt32 = 0x7473_6F68
 
+  /// Number of imported globals.
   public let importedGlobals: Int
+  /// Offset of the defined globals' cells, 16 bytes each.
   public let definedGlobalsOffset: Int
+  /// Offset of the pointers to imported globals' cells.
   public let importedGlobalsOffset: Int
+  /// Number of imported memories.
   public let importedMemories: Int
+  /// Offset of the defined memories' pairs, 16 bytes each.
   public let definedMemoriesOffset: Int
+  /// Offset of the pointers to imported memories' pairs.
   public let importedMemoriesOffset: Int
+  /// Number of imported tables.
   public let importedTables: Int
+  /// Offset of the defined tables' pairs, 16 bytes each.
   public let definedTablesOffset: Int
+  /// Offset of the pointers to imported tables' pairs.
   public let importedTablesOffset: Int
+  /// Offset of the imported functions' pairs, 16 bytes each.
   public let importedFunctionsOffset: Int
   /// Size of the whole context in bytes, a multiple of 16.
   public let size: Int
 
+  /// The layout for a module with these counts.
   public init(
     importedFunctions: Int, importedTables: Int, importedMemories: Int, importedGlobals: Int,
     definedTables: Int, definedMemories: Int, definedGlobals: Int
@@ -79,6 +99,7 @@ public struct ContextLayout: Sendable, Equatable {
     /// Whether a pointer stands at `offset`.
     public let isIndirect: Bool
 
+    /// Creates a place.
     public init(offset: Int, isIndirect: Bool) {
       self.offset = offset
       self.isIndirect = isIndirect
@@ -144,5 +165,6 @@ public enum FunctionReferenceLayout {
   public static let signatureID = 16
   /// The entry trampoline for the function's type (0 for host functions).
   public static let entryTrampoline = 24
+  /// Size of a function reference in bytes.
   public static let size = 32
 }

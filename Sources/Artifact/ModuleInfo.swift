@@ -230,6 +230,10 @@ public struct ModuleInfo: Sendable {
 
   func string(_ offset: Int) throws(ArtifactError) -> String {
     let range = try range(offset, in: .strings)
+    // No module has a longer one, and a file of many rows with one long name shall not fill the memory.
+    guard range.count <= Implementation.maximumNameSize else {
+      throw region.damaged(offset, "a name of \(range.count) bytes")
+    }
     return range.isEmpty ? "" : try region.string(row(.strings, range.lowerBound), range.count)
   }
 

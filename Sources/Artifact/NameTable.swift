@@ -37,6 +37,18 @@ public struct NameTable: Sendable {
     return start == end ? nil : try region.string(bytesOffset + start, end - start)
   }
 
+  /// Checks that names follow one another and lie in the section.
+  func checkOrder() throws(ArtifactError) {
+    var last = 0
+    for index in 0...functionCount {
+      let offset = Int(try region.u32(8 + index * 4))
+      guard offset >= last, bytesOffset + offset <= region.count else {
+        throw region.damaged(8 + index * 4, "name \(index) is out of order")
+      }
+      last = offset
+    }
+  }
+
   /// The name of the module, or nil if it has none.
   public func moduleName() throws(ArtifactError) -> String? {
     let start = Int(try region.u32(8 + functionCount * 4))

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import PrecastArtifact
+import PrecastArtifactWriter
 import PrecastWasm
 
 struct CompileCommand: ParsableCommand {
@@ -55,10 +56,12 @@ struct CompileCommand: ParsableCommand {
       }
     } catch let error as WasmError {
       throw Failure("\(input): \(error)")
+    } catch let error as ArtifactWriterError {
+      throw Failure("\(output): could not \(error.operation): \(error.message)")
     } catch let failure as Failure {
       throw failure
     } catch {
-      throw Failure("\(output): \(error)")
+      throw Failure("\(input): \(error)")
     }
   }
 

@@ -10,8 +10,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x10
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x08
 #endif
 
 static void *pointer(uint64_t address) { return (void *)(uintptr_t)address; }
@@ -109,9 +109,10 @@ int64_t precast_read_start(int fd, void *buffer, size_t capacity, uint64_t *file
 }
 
 int precast_sealed_memfd(const char *name, const void *bytes, size_t size) {
-  // Kernels since 6.3 want to be told whether it may be mapped executable; older ones do not know
+  // Kernels since 6.3 want to be told whether it may be *run* as a program, and can be set up to
+  // refuse that (vm.memfd_noexec); mapping it executable is another matter. Older ones do not know
   // the flag.
-  int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+  int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
   if (fd < 0 && errno == EINVAL) fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return -errno;
   const char *next = bytes;

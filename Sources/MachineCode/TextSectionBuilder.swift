@@ -118,6 +118,10 @@ public struct TextSectionBuilder: ~Copyable {
 
   /// Adds a function at the end: `size` bytes of code at `offset` in `chunk`, with the relocations
   /// number `relocations` of the chunk. The builder keeps the chunk.
+  ///
+  /// What lies between functions of one chunk may be written with them, so it has to be what the
+  /// builder would put there (`alignFunction()`), or the text would depend on how functions were
+  /// divided into chunks.
   public mutating func add(
     symbol: UInt32, chunk: CodeChunk, offset: Int, size: Int, relocations: Range<Int>
   ) {

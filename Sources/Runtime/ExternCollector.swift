@@ -23,6 +23,8 @@ struct ExternTable {
 
   /// The mark in the high 16 bits: no address of a process, no small integer, no common float.
   static let mark: UInt64 = 0xE7EF << 48
+  /// The bits that the mark stands in.
+  static let markMask: UInt64 = 0xFFFF << 48
 
   mutating func nextNumber() -> UInt64 {
     last += 1
@@ -54,19 +56,16 @@ extension Store {
   /// May be called at any time, from host functions too. The store calls it when the number of references has doubled
   /// since the last time.
   public func collect() {
-    var marked: Set<UInt64> = []
-    func mark(_ word: UInt64) {
-      if word & (0xFFFF << 48) == ExternTable.mark { marked.insert(word) }
-    }
+    let marks = Marks()
     for table in tables where !table.isFunctions {
-      for index in 0..<table.count { mark(table[word: index]) }
+      for index in 0..<table.count { marks.add(table[word: index]) }
     }
-    for index in unsafe externs.globals.indices { mark(unsafe externs.globals[index].load(as: UInt64.self)) }
-    slotStack.forEachWord(mark)
-    markStack(mark)
+    for index in unsafe externs.globals.indices { marks.add(unsafe externs.globals[index].load(as: UInt64.self)) }
+    slotStack.forEachWord(marks.add)
+    markStack(marks)
     // Released after the table is in order again: a `deinit` may do anything, even make references in this store.
     var released: [ExternRef] = []
-    for number in Array(externs.references.keys) where !marked.contains(number) {
+    for number in Array(externs.references.keys) where !marks.words.contains(number) {
       guard let index = externs.references.index(forKey: number) else { continue }
       if !isKnownUniquelyReferenced(&externs.references.values[index]) { continue }
       released.append(externs.references.remove(at: index).value)
@@ -75,7 +74,7 @@ extension Store {
   }
 
   /// Reads the stack from here to the outermost entry into this store on this thread.
-  private func markStack(_ mark: (UInt64) -> Void) {
+  private func markStack(_ marks: Marks) {
     // Activations stand on this thread's stack, newest first; each is valid while it is in the list.
     var activation = unsafe precast_current_activation()
     var end: UInt64 = 0
@@ -83,12 +82,24 @@ extension Store {
       if unsafe current.pointee.store == context { end = max(end, unsafe current.pointee.entry_frame_pointer) }
       unsafe activation = current.pointee.previous
     }
-    var address = precast_stack_pointer() & ~7
-    while address < end {
-      // Between the stack pointer and a live frame of the same thread: mapped, and ours to read.
-      guard let word = unsafe UnsafePointer<UInt64>(bitPattern: UInt(address)) else { return }
-      mark(unsafe word.pointee)
-      address += 8
-    }
+    // Between the stack pointer and a live frame of the same thread: mapped, and ours to read.
+    let start = precast_stack_pointer()
+    guard start < end else { return }
+    unsafe precast_scan_words(
+      start, end, ExternTable.markMask, ExternTable.mark,
+      { state, word in
+        // `state` is the object passed below, which is alive during the call.
+        if let state = unsafe state { unsafe Unmanaged<Marks>.fromOpaque(state).takeUnretainedValue().add(word) }
+      }, Unmanaged.passUnretained(marks).toOpaque())
+    withExtendedLifetime(marks) {}
+  }
+}
+
+/// The words that look like references, found so far.
+private final class Marks {
+  var words: Set<UInt64> = []
+
+  func add(_ word: UInt64) {
+    if word & ExternTable.markMask == ExternTable.mark { words.insert(word) }
   }
 }

@@ -96,6 +96,18 @@ public struct Caller: ~Copyable {
   /// Memory 0 of the calling instance, its own or an imported one; nil when it has none, or when the host made the call.
   public var memory: Memory? { entity.flatMap { $0.memories.first.map { Memory(store: store, entity: $0) } } }
 
+  /// The bytes of ``memory``, empty when there is none; without any reference counting, for host functions that are
+  /// called often. The pointer is good until the store goes, the count until the memory grows.
+  @unsafe public var memoryBytes: UnsafeMutableRawBufferPointer {
+    // `opaque1` of an instance context is 0 or the address of memory 0's pair (base, length).
+    guard let context = unsafe context,
+      unsafe context.load(fromByteOffset: ContextLayout.kind, as: UInt32.self) == ContextLayout.kindInstance,
+      let pair = unsafe context.load(fromByteOffset: ContextLayout.opaque1, as: UnsafePointer<UInt>?.self)
+    else { return unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0) }
+    return unsafe UnsafeMutableRawBufferPointer(
+      start: UnsafeMutableRawPointer(bitPattern: pair[0]), count: Int(pair[1]))
+  }
+
   /// An export of the calling instance.
   public func export(_ name: String) -> ExternalValue? { instance?.export(name) }
 }

@@ -87,7 +87,11 @@ final class InstanceEntity {
       store.discard(memoriesFrom: memoriesBefore, tablesFrom: tablesBefore)
       throw error
     }
-    if let memory = memories.first { put(memory.reservation.base, at: ContextLayout.memory0Base) }
+    if let memory = memories.first {
+      put(memory.reservation.base, at: ContextLayout.memory0Base)
+      // For `Caller.memoryBytes`.
+      unsafe put(UInt(bitPattern: memory.pair), at: ContextLayout.opaque1)
+    }
     store.instances.append(self)
     store.trampolines.add(module, signatures: signatures)
   }

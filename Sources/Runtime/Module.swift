@@ -16,6 +16,13 @@ public struct ImportType: Sendable, Hashable {
   public var name: String
   /// What is needed.
   public var type: ExternalType
+
+  /// Makes a description of an import.
+  public init(module: String, name: String, type: ExternalType) {
+    self.module = module
+    self.name = name
+    self.type = type
+  }
 }
 
 /// An export of a module.
@@ -24,6 +31,12 @@ public struct ExportType: Sendable, Hashable {
   public var name: String
   /// What is exported.
   public var type: ExternalType
+
+  /// Makes a description of an export.
+  public init(name: String, type: ExternalType) {
+    self.name = name
+    self.type = type
+  }
 }
 
 /// A compiled module, ready to be instantiated, in any number of stores of its engine and on any thread.

@@ -221,8 +221,8 @@ extension GuestMemory {
   init(of caller: borrowing Caller) {
     // The base of a memory never moves and its bytes stay mapped while the store lives, which is longer
     // than the call; so the pointer may leave the closure for the length of the call.
-    let bytes = unsafe caller.memory?.withUnsafeMutableBytes { unsafe $0 }
-    if let bytes = unsafe bytes, let base = bytes.baseAddress {
+    let bytes = unsafe caller.memoryBytes
+    if let base = bytes.baseAddress {
       unsafe self.init(base: base, count: UInt64(bytes.count))
     } else {
       unsafe self.init(base: Self.nothing, count: 0)

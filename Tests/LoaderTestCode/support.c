@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unwind.h>
 
 #include "loader_test_code.h"
 
@@ -13,6 +14,7 @@ void lt_store_init(struct lt_store *store) {
   memset(store, 0, sizeof *store);
   store->instance = (struct lt_context){
       .store = &store->store, .kind = 0x74736E69, .opaque0 = &store->host_function, .opaque1 = store};
+  store->entry = (precast_entry)(uintptr_t)lt_entry;
   store->host_function = (struct lt_context){.store = &store->store, .kind = 0x74736F68, .opaque1 = store};
 }
 
@@ -54,7 +56,7 @@ uint64_t lt_enter(
     uint64_t *result) {
   struct lt_slot slots[2] = {{a, 0}, {b, 0}};
   uint64_t ended =
-      precast_enter((precast_entry)(uintptr_t)lt_entry, &store->instance, code, slots, &store->store, activation);
+      precast_enter(store->entry, &store->instance, code, slots, &store->store, activation);
   if (result) *result = slots[0].low;
   return ended;
 }
@@ -84,4 +86,26 @@ size_t lt_count_mappings(const char *substring) {
   free(line);
   if (maps) fclose(maps);
   return count;
+}
+
+struct unwinding {
+  uint64_t *pcs;
+  size_t capacity, count;
+};
+
+static _Unwind_Reason_Code note_frame(struct _Unwind_Context *context, void *argument) {
+  struct unwinding *unwinding = argument;
+  if (unwinding->count == unwinding->capacity) return _URC_END_OF_STACK;
+  unwinding->pcs[unwinding->count++] = _Unwind_GetIP(context);
+  return _URC_NO_REASON;
+}
+
+size_t lt_unwind(uint64_t *pcs, size_t capacity) {
+  struct unwinding unwinding = {.pcs = pcs, .capacity = capacity};
+  _Unwind_Backtrace(note_frame, &unwinding);
+  return unwinding.count;
+}
+
+bool lt_is_in_precast_enter(uint64_t pc) {
+  return _Unwind_FindEnclosingFunction((void *)(uintptr_t)(pc - 1)) == (void *)(uintptr_t)precast_enter;
 }

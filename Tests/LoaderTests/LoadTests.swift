@@ -25,7 +25,9 @@ import Testing
 
   @Test func codeRunsFromThere() throws {
     try eachWay { loaded in
-      #expect(TestStore().enter(code(loaded, "add"), 40, 2) == .returned(42))
+      let store = TestStore()
+      store.raw.pointee.entry = unsafeBitCast(loaded.entryTrampoline(typeIndex: 0)!, to: precast_entry.self)
+      #expect(store.enter(code(loaded, "add"), 40, 2) == .returned(42))
     }
   }
 
@@ -152,6 +154,30 @@ import Testing
       let loaded = try LoadedArtifact(path: path)
       #expect(loaded.imageDescriptor == -1)
       #expect(TestStore().enter(code(loaded, "add"), 1, 2) == .returned(3))
+    }
+  }
+
+  @Test func theSystemsUnwinderWalksThroughLoadedCode() throws {
+    try eachWay { loaded in
+      let store = TestStore()
+      store.raw.pointee.entry = unsafeBitCast(loaded.entryTrampoline(typeIndex: 0)!, to: precast_entry.self)
+      var pcs: [UInt64] = []
+      store.hostFunction = { _, _ in
+        pcs = [UInt64](unsafeUninitializedCapacity: 200) { buffer, count in
+          count = lt_unwind(buffer.baseAddress!, buffer.count)
+        }
+        return true
+      }
+      #expect(store.enter(code(loaded, "call_host")) == .returned(0))
+      let inText = pcs.filter {
+        $0 >= UInt64(loaded.textBase) && $0 < UInt64(loaded.textBase) + UInt64(loaded.textSize)
+      }
+      let names = inText.map { loaded.location(of: UInt($0), isReturnAddress: true)?.functionIndex }
+      // Exit trampoline, function, entry trampoline.
+      #expect(names == [nil, TestArtifact.index("call_host"), nil])
+      let position = try #require(pcs.firstIndex(of: inText.last ?? 0))
+      #expect(lt_is_in_precast_enter(pcs[position + 1]))
+      #expect(pcs.count > position + 5)
     }
   }
 

@@ -4,6 +4,7 @@ import CLoaderTestCode
 import Foundation
 import PrecastArtifact
 import PrecastArtifactWriter
+import PrecastMachineCode
 import PrecastWasm
 
 /// A module of functions (i64, i64) -> i64 with the test code as what they were compiled to.
@@ -101,6 +102,8 @@ enum TestArtifact {
         entry: CodeRange(textOffset: textOffset(Label.entry), size: UInt32(Label.exit - Label.entry)),
         exit: CodeRange(textOffset: textOffset(Label.exit), size: UInt32(Label.add - Label.exit)))
     ]
+    input.ehFrame = unwindTables(
+      textSize: Int(ArtifactInput.paddedTextSize(input.textSize, settings: settings)), functions: input.functions)
     var map = AddressMapEncoder()
     var traps = TrapTableEncoder()
     var mapLengths: [Int] = []
@@ -132,5 +135,20 @@ enum TestArtifact {
         return try body(input)
       }
     }
+  }
+
+  /// Unwind tables that are right at calls.
+  private static func unwindTables(textSize: Int, functions: [CodeRange]) -> [UInt8] {
+    var builder = UnwindBuilder(textSize: textSize)
+    // push rbp; mov rbp, rsp; then rbx and r12...r15 (DWARF 3, 12...15) are pushed.
+    builder.addTrampoline(
+      textOffset: Int(textOffset(Label.entry)), size: UInt32(Label.exit - Label.entry), returns: [],
+      savedRegisters: [(5, 3), (7, 12), (9, 13), (11, 14), (13, 15)].enumerated().map {
+        SavedRegister(codeOffset: $1.0, dwarfRegister: $1.1, cfaOffset: Int32(-24 - 8 * $0))
+      })
+    builder.add(textOffset: Int(textOffset(Label.exit)), size: UInt32(Label.add - Label.exit))
+    for function in functions { builder.add(textOffset: Int(function.textOffset), size: function.size) }
+    let section = builder.finish()
+    return section.withUnsafeBytes { [UInt8]($0) }
   }
 }

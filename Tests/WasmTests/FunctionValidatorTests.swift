@@ -167,6 +167,28 @@ import Testing
     #expect(bytes.count > 0 && failure(late).map { late[$0.offset - 1] } == 0x41)
   }
 
+  @Test("a run of operands is checked at every place, and in dead code as far as it goes")
+  func runs() {
+    let wanted: [ValueType] = [.i32, .i64, .f32, .f64, .funcref, .externref]
+    func call(_ operands: [ValueType], _ before: [UInt8] = []) -> WasmError? {
+      var builder = Builder.function([], [], before + operands.flatMap(Self.constant) + [0x10, 1])
+      builder.types.append((wanted.map(\.rawValue), []))
+      builder.functions.append((1, [], []))
+      return failure(builder.bytes)
+    }
+    #expect(call(wanted) == nil)
+    for place in wanted.indices {
+      #expect(call(Array(wanted[(place + 1)...]))?.kind == .invalid, "\(place)")
+      #expect(call(Array(wanted[(place + 1)...]), [0x00]) == nil, "\(place)")
+      for other in wanted where other != wanted[place] {
+        var changed = wanted
+        changed[place] = other
+        #expect(call(changed)?.message.hasPrefix("type mismatch") == true, "\(changed)")
+        #expect(call(Array(changed[place...]), [0x00])?.message.hasPrefix("type mismatch") == true, "\(changed)")
+      }
+    }
+  }
+
   @Test("limits are limits, not errors of the module")
   func limits() throws {
     let most = Builder.function([], [], locals: [leb(49_999) + [i64], leb(1) + [f32]], [])

@@ -38,6 +38,8 @@ struct lt_store {
   struct precast_store_context store;
   struct lt_context instance;
   struct lt_context host_function;
+  /// The entry trampoline: lt_entry, unless it was replaced by a loaded one.
+  precast_entry entry;
 };
 
 void lt_store_init(struct lt_store *store);
@@ -68,3 +70,9 @@ bool lt_mapping_rights(uint64_t address, char rights[5]);
 
 /// How many mappings of this process have `substring` in their line of /proc/self/maps.
 size_t lt_count_mappings(const char *substring);
+
+/// The pcs of the calling thread's stack, by the system's unwinder.
+size_t lt_unwind(uint64_t *pcs, size_t capacity);
+
+/// Whether `pc` is a return address in `precast_enter`.
+bool lt_is_in_precast_enter(uint64_t pc);
