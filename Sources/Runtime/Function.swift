@@ -14,7 +14,8 @@ struct FunctionReferenceBlock {
   var code: UInt
   var context: UInt
   var signature: UInt32
-  var reserved: UInt32
+  /// Slots that a call needs: of parameters or results, whichever are more. Not looked at by generated code.
+  var slotCount: UInt32
   var entryTrampoline: UInt
 }
 
@@ -80,8 +81,7 @@ public struct Function: Equatable {
   public func invokeRaw<R>(
     slotCount: Int, prepare: (borrowing ValueSlots) throws -> Void, finish: (borrowing ValueSlots) throws -> R
   ) throws -> R {
-    let type = self.type
-    let count = max(slotCount, type.parameters.count, type.results.count)
+    let count = unsafe max(slotCount, Int(reference.pointee.slotCount))
     let base = unsafe store.slotStack.push(count)
     defer { store.slotStack.pop(count) }
     let slots = unsafe ValueSlots(base: base, count: count, store: store)

@@ -202,7 +202,8 @@ extension Store {
       .bindMemory(to: FunctionReferenceBlock.self, capacity: 1)
     unsafe reference.initialize(
       to: FunctionReferenceBlock(
-        code: 0, context: UInt(bitPattern: entity.context), signature: signature, reserved: 0, entryTrampoline: 0))
+        code: 0, context: UInt(bitPattern: entity.context), signature: signature,
+        slotCount: UInt32(clamping: entity.slotCount), entryTrampoline: 0))
     unsafe trampolines.provide(reference)
     return unsafe Function(store: self, reference: reference)
   }

@@ -172,11 +172,13 @@ final class InstanceEntity {
     guard let typeIndex = try? info.typeIndex(function: index), typeIndex < signatures.count,
       let code = module.artifact.functionAddress(index)
     else { return nil }
+    let type = unsafe store.type(of: signatures[typeIndex])
     let reference = unsafe store.arena.allocate(FunctionReferenceLayout.size)
       .bindMemory(to: FunctionReferenceBlock.self, capacity: 1)
     unsafe reference.initialize(
       to: FunctionReferenceBlock(
-        code: code, context: UInt(bitPattern: context), signature: signatures[typeIndex], reserved: 0,
+        code: code, context: UInt(bitPattern: context), signature: signatures[typeIndex],
+        slotCount: UInt32(clamping: max(type.parameters.count, type.results.count)),
         entryTrampoline: module.artifact.entryTrampoline(typeIndex: typeIndex) ?? 0))
     unsafe references[defined] = reference
     return unsafe reference

@@ -5,6 +5,28 @@ import PrecastArtifact
 import PrecastMachineCode
 import Testing
 
+@testable import PrecastRuntime
+
+@Suite struct SharedLayouts {
+  @Test func ofFunctionReferencesAgree() {
+    typealias Block = FunctionReferenceBlock
+    #expect(MemoryLayout<Block>.size == FunctionReferenceLayout.size)
+    #expect(MemoryLayout<Block>.offset(of: \.code) == FunctionReferenceLayout.code)
+    #expect(MemoryLayout<Block>.offset(of: \.context) == FunctionReferenceLayout.context)
+    #expect(MemoryLayout<Block>.offset(of: \.signature) == FunctionReferenceLayout.signatureID)
+    #expect(MemoryLayout<Block>.offset(of: \.entryTrampoline) == FunctionReferenceLayout.entryTrampoline)
+  }
+
+  @Test func numberEqualTypesEquallyInAnEngine() {
+    let engine = Engine()
+    let type = FunctionType(parameters: [.i32], results: [.i64])
+    let number = engine.signatures.number(of: type)
+    #expect(engine.signatures.number(of: FunctionType(parameters: [.i32])) != number)
+    #expect(engine.signatures.number(of: FunctionType(parameters: [.i32], results: [.i64])) == number)
+    #expect(engine.signatures.type(of: number) == type)
+  }
+}
+
 @Suite(.enabled(if: WAT.isAvailable)) struct CallingConvention {
   @Test func passesArgumentsAndResultsInRegistersAndOnTheStack() throws {
     let world = World()

@@ -14,17 +14,17 @@ import Testing
         (elem (i32.const 0) $wrong)
         (type $void (func))
         (func $wrong (param i32))
-        (func (export "unreachable") unreachable)
-        (func (export "load") (drop (i32.load (i32.const 65533))))
-        (func (export "far") (drop (i64.load offset=0xFFFFFFFF (i32.const -1))))
-        (func (export "store") (i32.store8 (i32.const 65536) (i32.const 1)))
-        (func (export "divide") (param i32) (drop (i32.div_u (i32.const 1) (local.get 0))))
-        (func (export "overflow") (param i32) (drop (i32.div_s (i32.const 0x80000000) (local.get 0))))
-        (func (export "truncate") (param f64) (drop (i32.trunc_f64_s (local.get 0))))
-        (func (export "undefined") (call_indirect (type $void) (i32.const 2)))
-        (func (export "uninitialized") (call_indirect (type $void) (i32.const 1)))
-        (func (export "mismatch") (call_indirect (type $void) (i32.const 0)))
-        (func (export "table") (drop (table.get 0 (i32.const 2))))
+        (func $unreachable (export "unreachable") unreachable)
+        (func $load (export "load") (drop (i32.load (i32.const 65533))))
+        (func $far (export "far") (drop (i64.load offset=0xFFFFFFFF (i32.const -1))))
+        (func $store (export "store") (i32.store8 (i32.const 65536) (i32.const 1)))
+        (func $divide (export "divide") (param i32) (drop (i32.div_u (i32.const 1) (local.get 0))))
+        (func $overflow (export "overflow") (param i32) (drop (i32.div_s (i32.const 0x80000000) (local.get 0))))
+        (func $truncate (export "truncate") (param f64) (drop (i32.trunc_f64_s (local.get 0))))
+        (func $undefined (export "undefined") (call_indirect (type $void) (i32.const 2)))
+        (func $uninitialized (export "uninitialized") (call_indirect (type $void) (i32.const 1)))
+        (func $mismatch (export "mismatch") (call_indirect (type $void) (i32.const 0)))
+        (func $table (export "table") (drop (table.get 0 (i32.const 2))))
         (func $deep (export "deep") (call $deep)))
       """)
     let expected: [(String, [Value], TrapCode, String)] = [
@@ -59,7 +59,7 @@ import Testing
         (import "host" "call" (func $call (param i32)))
         (func $inner (export "inner") (param i32) (drop (i32.div_s (i32.const 7) (local.get 0))))
         (func $middle (param i32) (call $inner (local.get 0)))
-        (func (export "outer") (param i32) (nop) (call $middle (local.get 0)))
+        (func $outer (export "outer") (param i32) (nop) (call $middle (local.get 0)))
         (func $through (export "through") (param i32) (call $call (local.get 0))))
       """
     let inner = Box<Instance>()
@@ -98,8 +98,8 @@ import Testing
     let instance = try world.instance(
       """
       (module (import "host" "attempt" (func $attempt (result i32)))
-        (func (export "fail") unreachable)
-        (func (export "run") (result i32) (i32.add (call $attempt) (call $attempt))))
+        (func $fail (export "fail") unreachable)
+        (func $run (export "run") (result i32) (i32.add (call $attempt) (call $attempt))))
       """, world.imports(["attempt": .function(attempt)]))
     inner.value = instance
     defer { inner.value = nil }
@@ -113,7 +113,7 @@ import Testing
     let instance = try world.instance(
       """
       (module (import "host" "again" (func $again))
-        (func (export "run") (call $again)))
+        (func $run (export "run") (call $again)))
       """, world.imports(["again": .function(again)]))
     inner.value = instance
     defer { inner.value = nil }
@@ -129,8 +129,8 @@ import Testing
     let module = try world.module(
       """
       (module (memory 1)
-        (func (export "load") (param i32) (result i32) (i32.load (local.get 0)))
-        (func (export "divide") (param i32) (result i32) (i32.div_u (i32.const 8) (local.get 0))))
+        (func $load (export "load") (param i32) (result i32) (i32.load (local.get 0)))
+        (func $divide (export "divide") (param i32) (result i32) (i32.div_u (i32.const 8) (local.get 0))))
       """)
     let threads = 8
     let good = Mutexed(0)
