@@ -47,6 +47,9 @@
 
 #include "precast_thread.h"
 
+/// Under the leak sanitizer: what is reachable from a mapping is not lost.
+extern void __lsan_register_root_region(const void *begin, size_t size) __attribute__((weak));
+
 #define ADDRESS_BITS 48
 #define GRANULE_BITS 20
 #define LEAF_BITS 13
@@ -206,6 +209,7 @@ static bool make_leaves(uint64_t first, uint64_t last) {
     // Mapped, not allocated: most of its pages are never touched, and need not be cleared.
     struct leaf *leaf = mmap(NULL, sizeof *leaf, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (leaf == MAP_FAILED) return false;
+    if (__lsan_register_root_region) __lsan_register_root_region(leaf, sizeof *leaf);
     atomic_store_explicit(&top[i], leaf, memory_order_release);
   }
   return true;
