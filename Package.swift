@@ -64,7 +64,10 @@ let package = Package(
       path: "Tests/ArtifactTests"),
     .testTarget(
       name: "ArtifactWriterTests",
-      dependencies: ["PrecastArtifactWriter", "PrecastArtifact", "PrecastMachineCode", "PrecastWasm", "CPrecastHost"],
+      dependencies: [
+        "PrecastArtifactWriter", "PrecastArtifact", "PrecastMachineCode", "PrecastWasm", "CPrecastHost",
+        .product(name: "Crypto", package: "swift-crypto"),
+      ],
       path: "Tests/ArtifactWriterTests"),
     .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),
     .target(name: "CLoaderTestCode", dependencies: ["CPrecastHost"], path: "Tests/LoaderTestCode"),

@@ -6,7 +6,9 @@
 // (code delta, wasm delta) pairs make most of them. So a pair is a symbol, symbols have canonical
 // Huffman codes made for the artifact at hand, and that brings an entry to some five bits. A
 // canonical code is decoded straight from the section: sixteen limits and sixteen bases stand in
-// the header, and the symbols stand in code order behind it; there is no tree or table to build.
+// the header, and the symbols stand in code order behind it; there is no tree or table to build. Nearly
+// all entries have codes of at most eight bits, and for these a table by the next eight bits, also in
+// the header, gives length and symbol in one load instead of a comparison for each length.
 //
 // Entries are grouped in runs, one a function, with code offsets relative to the function, so
 // moving a function only changes its row in the index. Long runs start with checkpoints: the
@@ -28,7 +30,8 @@
 //     44  0
 //     48  limit[1...16]   first 16-bit left-aligned code longer than so many bits
 //    112  base[1...16]    add to a code of that length to get its symbol (modulo 2^32)
-//    176  index: (text offset, run offset) of each function, by text offset; then (2^32-1, end)
+//    176  short codes: by the next eight bits, length (8 bits, 0: see the limits), code delta (8), value (16)
+//   1200  index: (text offset, run offset) of each function, by text offset; then (2^32-1, end)
 //      .  symbols: code delta (UInt16, 0 for the escape), value (UInt16)
 //      .  runs, each: LEB128 number of entries n; address map: LEB128 wasm offset of the first entry;
 //         (n-1)/interval checkpoints: code offset, bit offset, address map: wasm offset;
@@ -44,7 +47,9 @@
 /// Numbers of the layout.
 enum RunTableLayout {
   static let magic: UInt32 = 0x534E_5552
-  static let headerSize = 176
+  static let shortCodesOffset = 176
+  static let shortCodeBits = 8
+  static let headerSize = 1200
   static let limitOffset = 48
   static let baseOffset = 112
   static let indexRow = 8
@@ -224,6 +229,14 @@ struct RunCursor: Sendable {
     if position >= count { return nil }
     guard bitOffset < bits.count * 8 else { throw bits.damaged(bitOffset >> 3, "the run ends early") }
     let code = UInt32(truncatingIfNeeded: window() >> 48)
+    let short = try table.region.u32(RunTableLayout.shortCodesOffset + Int(code >> 8) * 4)
+    if short & 0xFF != 0 {
+      bitOffset += Int(short & 0xFF)
+      position += 1
+      codeOffset = codeOffset &+ (short >> 8 & 0xFF)
+      value = table.kind == .addressMap ? value &+ (short >> 16) : short >> 16
+      return RunEntry(codeOffset: codeOffset, value: value)
+    }
     var length = 1
     while try code >= table.region.u32(RunTableLayout.limitOffset + (length - 1) * 4) {
       length += 1

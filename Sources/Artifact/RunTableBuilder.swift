@@ -267,6 +267,17 @@ struct RunTableBuilder {
       bytes.patch32(at: RunTableLayout.limitOffset + length * 4, code.limits[length])
       bytes.patch32(at: RunTableLayout.baseOffset + length * 4, code.bases[length])
     }
+    for (key, entry) in code.codes.enumerated() where entry != 0 {
+      let length = Int(entry >> 24)
+      if length > RunTableLayout.shortCodeBits { continue }
+      // All windows that start with this code.
+      let free = RunTableLayout.shortCodeBits - length
+      let first = Int(entry & 0xFFFF) << free
+      for window in first..<first + (1 << free) {
+        let short = UInt32(length) | UInt32(key & 0xFF) << 8 | UInt32(key >> 8) << 16
+        bytes.patch32(at: RunTableLayout.shortCodesOffset + window * 4, short)
+      }
+    }
     for (row, symbol) in code.symbols.enumerated() {
       bytes.patch32(at: symbolsOffset + row * RunTableLayout.symbolRow, symbol & 0xFF | (symbol >> 8) << 16)
     }

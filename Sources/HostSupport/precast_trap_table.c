@@ -16,7 +16,8 @@ enum {
   TABLE_KIND_TRAPS = 2,
   LIMITS = 48,
   BASES = 112,
-  HEADER_SIZE = 176,
+  SHORT_CODES = 176,
+  HEADER_SIZE = 1200,
   INDEX_ROW = 8,
   SYMBOL_ROW = 4,
   CHECKPOINT_ROW = 8,
@@ -145,6 +146,14 @@ uint8_t precast_trap_lookup(const uint8_t *section, size_t size, uint64_t text_o
   for (uint64_t position = low * interval; position < count; position++) {
     if (bits.offset >= (uint64_t)bits.bytes.size * 8) return 0;
     uint32_t code = (uint32_t)(window(&bits) >> 48);
+    uint32_t entry = load32(section + SHORT_CODES + (code >> 8) * 4);
+    if ((entry & 0xFF) != 0) {
+      bits.offset += entry & 0xFF;
+      code_offset += entry >> 8 & 0xFF;
+      if (code_offset == target) return entry >> 16 <= UINT8_MAX ? (uint8_t)(entry >> 16) : 0;
+      if (code_offset > target) return 0;
+      continue;
+    }
     unsigned length = 1;
     while (code >= load32(section + LIMITS + (length - 1) * 4)) {
       if (++length > MAXIMUM_CODE_LENGTH) return 0;

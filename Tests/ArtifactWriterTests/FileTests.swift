@@ -1,5 +1,6 @@
 // Artifacts as files: what other tools say of them, and how they get to their place.
 
+import Crypto
 import Foundation
 import PrecastArtifact
 import Testing
@@ -153,6 +154,19 @@ func run(_ tool: String, _ arguments: [String]) throws -> (status: Int32, output
     let second = try TestModule.everything().artifact(settings: settings)
     let digest = ArtifactHeader.digestOffset
     #expect(first[digest..<digest + 32] != second[digest..<digest + 32])
+  }
+
+  @Test func digestIsTheSameFromManyThreads() {
+    var bytes = [UInt8](repeating: 0, count: 9 * BuildID.chunkSize + 1)
+    for index in stride(from: 0, to: bytes.count, by: 97) { bytes[index] = UInt8(truncatingIfNeeded: index / 97) }
+    let digest = ArtifactHeader.digestOffset
+    var outer = SHA256()
+    for start in stride(from: 0, to: bytes.count, by: BuildID.chunkSize) {
+      var chunk = Array(bytes[start..<min(start + BuildID.chunkSize, bytes.count)])
+      if start == 0 { chunk.replaceSubrange(digest..<digest + 32, with: Array(repeating: 0, count: 32)) }
+      outer.update(data: Array(SHA256.hash(data: chunk)))
+    }
+    #expect(bytes.withUnsafeBytes { BuildID.digest(of: $0) } == Array(outer.finalize()))
   }
 
   @Test func digestHasTwoLevels() throws {
