@@ -506,3 +506,11 @@ extension X86_64Assembler {
     code.put(repeating: 0xCC, count: -code.count & (alignment - 1))
   }
 }
+
+extension X86_64Assembler {
+  /// `push qword [address]`: eight bytes to the stack through no register.
+  @inlinable public mutating func pushMemory(_ address: Address) { emitRM(opcode: 0xFF, reg: 6, address) }
+
+  /// `pop qword [address]`. An address relative to rsp counts from its value after the pop.
+  @inlinable public mutating func popMemory(_ address: Address) { emitRM(opcode: 0x8F, reg: 0, address) }
+}

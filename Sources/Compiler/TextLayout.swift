@@ -1,0 +1,149 @@
+// Where everything stands in the text, and what follows from it.
+
+import PrecastArtifact
+import PrecastArtifactWriter
+import PrecastMachineCode
+import PrecastWasm
+
+/// The text of a module with its tables. Keeps alive all that an `ArtifactInput` filled from it points to.
+final class TextLayout {
+  private var builder: TextSectionBuilder
+  private let chunks: [CompiledChunk]
+  private let stubs: CodeChunk
+  private var functions: [CodeRange] = []
+  private var trampolines: [TypeTrampolines] = []
+  private var addressMap: [CodeRun] = []
+  private var traps: [CodeRun] = []
+  private var ehFrame: [UInt8] = []
+  private(set) var textSize = 0
+
+  init(environment: ModuleEnvironment, chunks: [CompiledChunk]) throws(CompilerError) {
+    self.chunks = chunks
+    let module = environment.module
+    let firstFunction = module.importedFunctionCount
+
+    // Trampolines: into each type that a function of the module has, out through each that it can call out by.
+    var assembler = TrampolineAssembler()
+    var records: [(symbol: UInt32, record: StubRecord)] = []
+    let typeCount = module.types.count
+    let used = Self.usedTypes(module)
+    var symbol = environment.resolveSymbol
+    records.append((symbol, assembler.resolveElement()))
+    var entrySymbols: [(type: Int, entry: UInt32, exit: UInt32)] = []
+    for type in 0..<typeCount where used[type] {
+      let signature = environment.signatures.signatures[type]
+      records.append((symbol + 1, assembler.entry(signature, environment.signatures)))
+      records.append((symbol + 2, assembler.exit(signature, environment.signatures)))
+      entrySymbols.append((type, symbol + 1, symbol + 2))
+      symbol += 2
+    }
+    stubs = assembler.asm.takeChunk()
+
+    builder = TextSectionBuilder(architecture: .x86_64, symbolCount: Int(symbol) + 1)
+    var index = UInt32(firstFunction)
+    for chunk in chunks {
+      for k in 0..<chunk.functions.count {
+        let function = chunk.functions[k]
+        builder.add(
+          symbol: index, chunk: chunk.code, offset: Int(function.start), size: Int(function.size),
+          relocations: Int(function.firstRelocation)..<Int(function.relocationEnd))
+        index += 1
+      }
+    }
+    for (symbol, record) in records {
+      builder.add(
+        symbol: symbol, chunk: stubs, offset: Int(record.start), size: Int(record.size),
+        relocations: record.firstRelocation..<record.relocationEnd)
+    }
+    do {
+      try builder.finish()
+    } catch {
+      throw .textTooLarge("\(error)")
+    }
+    guard builder.size <= Int(UInt32.max) - (1 << 20) else {
+      throw .textTooLarge("\(builder.size) bytes of code, and 4 GiB is the most")
+    }
+    textSize = builder.size
+
+    // Tables.
+    let padded = ArtifactInput.paddedTextSize(UInt64(textSize), settings: environment.settings)
+    var unwind = UnwindBuilder(textSize: Int(padded))
+    functions.reserveCapacity(module.bodies.count)
+    traps.reserveCapacity(module.bodies.count)
+    var position = 0
+    for chunk in chunks {
+      var mapOffset = 0
+      var trapOffset = 0
+      for k in 0..<chunk.functions.count {
+        let function = chunk.functions[k]
+        let offset = builder.functionOffset(position)
+        position += 1
+        functions.append(CodeRange(textOffset: UInt32(offset), size: function.size))
+        chunk.returns.withSpan { span in
+          unwind.add(
+            textOffset: offset, size: function.size,
+            returns: span.extracting(Int(function.firstReturn)..<Int(function.returnEnd)), base: function.start)
+        }
+        // The chunk keeps the bytes, and this object the chunk.
+        chunk.map.withUnsafeBytes { bytes in
+          if function.mapBytes > 0, let base = bytes.baseAddress {
+            unsafe addressMap.append(
+              CodeRun(textOffset: UInt32(offset), base: base + mapOffset, count: Int(function.mapBytes)))
+          }
+        }
+        chunk.traps.withUnsafeBytes { bytes in
+          if function.trapBytes > 0, let base = bytes.baseAddress {
+            unsafe traps.append(
+              CodeRun(textOffset: UInt32(offset), base: base + trapOffset, count: Int(function.trapBytes)))
+          }
+        }
+        mapOffset += Int(function.mapBytes)
+        trapOffset += Int(function.trapBytes)
+      }
+    }
+    var places: [UInt32: CodeRange] = [:]
+    for (symbol, record) in records {
+      let offset = builder.functionOffset(position)
+      position += 1
+      unwind.addTrampoline(
+        textOffset: offset, size: record.size, returns: record.returns, savedRegisters: record.saved,
+        stackPointerRanges: record.stackPointerRanges)
+      places[symbol] = CodeRange(textOffset: UInt32(offset), size: record.size)
+    }
+    for k in 0..<builder.islandCount {
+      let island = builder.island(k)
+      unwind.addFrameless(textOffset: island.textOffset, size: UInt32(island.size))
+    }
+    trampolines = [TypeTrampolines](repeating: TypeTrampolines(), count: typeCount)
+    for (type, entry, exit) in entrySymbols {
+      trampolines[type] = TypeTrampolines(entry: places[entry], exit: places[exit])
+    }
+    ehFrame = unwind.finish().array
+  }
+
+  /// The types for which the host can need trampolines: all that functions and indirect calls of the module can have.
+  ///
+  /// A type that only blocks use never meets the host, but telling it apart would cost a look at every body; types
+  /// are few.
+  private static func usedTypes(_ module: WasmModule) -> [Bool] {
+    [Bool](repeating: true, count: module.types.count)
+  }
+
+  /// Hands everything over; this object must outlive the use of `input`.
+  func fill(_ input: inout ArtifactInput) {
+    input.text.reserveCapacity(builder.pieceCount)
+    for k in 0..<builder.pieceCount {
+      let piece = builder.piece(k)
+      let bytes = unsafe piece.bytes
+      guard let base = unsafe bytes.baseAddress else { continue }
+      unsafe input.text.append(
+        TextPiece(textOffset: UInt64(piece.textOffset), base: base, count: bytes.count))
+    }
+    input.textSize = UInt64(textSize)
+    input.functions = functions
+    input.trampolines = trampolines
+    input.ehFrame = ehFrame
+    input.addressMap = addressMap
+    input.traps = traps
+  }
+}

@@ -1,0 +1,516 @@
+// One forward pass over a decoded function body, emitting x86-64.
+//
+// The state of the pass is a virtual stack whose entries say where a value is (a constant, a local not
+// yet read, a register, a frame slot, the flags), and for each local that lives in a register whether
+// the register and the frame slot hold its current value. Most instructions of wasm only change that
+// state. What code there is comes from the operation that finally needs the values.
+//
+// The frame, from the frame pointer down:
+//
+//     [rbp+16...]  stack arguments, then further results: the caller's outgoing area
+//     [rbp]        caller's rbp
+//     [rbp-8]      the instance's context, where calls leave the instance
+//     [rbp-16...]  a slot for each local that may need one
+//     ...          a slot for each position of the operand stack
+//     [rsp...]     our outgoing area
+//
+// This file: state, the loop over operators, prologue and epilogue. Values.swift: the virtual stack and
+// registers. ControlFlow.swift, Calls.swift, Memory.swift, Integers.swift, Floats.swift: operators.
+
+import PrecastArtifact
+import PrecastMachineCode
+import PrecastWasm
+
+/// Where a local lives.
+struct LocalHome: BitwiseCopyable {
+  var type: ValueType
+  /// Its bit in a `RegisterSet`, or `noBit`.
+  var bit: UInt8
+  /// Its slot, relative to rbp.
+  var slot: Int32
+  /// How many entries of the virtual stack refer to it.
+  var references: UInt32
+}
+
+/// An entry of the virtual stack.
+struct StackValue: BitwiseCopyable {
+  enum Kind: UInt8 {
+    case constant
+    /// A local, not yet read.
+    case local
+    /// A general register.
+    case register
+    /// A vector register.
+    case vector
+    /// The frame slot of the entry's position.
+    case slot
+    /// The processor's flags, as a condition; only between a comparison and the next operator.
+    case flags
+  }
+  var kind: Kind
+  var type: ValueType
+  /// Register, or condition.
+  var number: UInt8
+  /// Local, or position of the slot.
+  var index: UInt32
+  /// Constant.
+  var bits: UInt64
+
+  @inline(__always)
+  init(_ kind: Kind, _ type: ValueType, number: UInt8 = 0, index: UInt32 = 0, bits: UInt64 = 0) {
+    self.kind = kind
+    self.type = type
+    self.number = number
+    self.index = index
+    self.bits = bits
+  }
+}
+
+/// A label with everything that has been promised at it.
+struct ControlFrame: BitwiseCopyable {
+  enum Kind: UInt8 { case function, block, loop, `if`, `else` }
+  var kind: Kind
+  /// Whether any branch targets the label.
+  var isTarget: Bool
+  /// Whether `inRegisters` and `inSlots` have been set by a branch.
+  var hasState: Bool
+  /// Whether the `if` has an `else`.
+  var hasElse: Bool
+  var label: Label
+  var elseLabel: Label
+  /// Height of the operand stack below the parameters.
+  var height: UInt32
+  var signature: BlockSignature
+  /// Locals live at the label.
+  var live: RegisterSet
+  /// State of the locals at the label.
+  var inRegisters: RegisterSet
+  var inSlots: RegisterSet
+  /// State of the locals where the `else` begins.
+  var elseInRegisters: RegisterSet
+  var elseInSlots: RegisterSet
+}
+
+/// Code out of line, at the end of the function.
+struct OutOfLine: BitwiseCopyable {
+  enum Kind: UInt8 { case trap, resolveElement, jumpTable }
+  var kind: Kind
+  var trap: TrapCode
+  /// Register with the table index (`resolveElement`).
+  var register: UInt8
+  var label: Label
+  var resume: Label
+  var wasmOffset: UInt32
+  /// Table (`resolveElement`), or the first of the labels of a jump table.
+  var first: UInt32
+  var count: UInt32
+}
+
+/// A compiled function, as ranges of the chunk's buffers.
+struct FunctionRecord: BitwiseCopyable {
+  var start: UInt32
+  var size: UInt32
+  var firstRelocation: UInt32
+  var relocationEnd: UInt32
+  var mapBytes: UInt32
+  var trapBytes: UInt32
+  var firstReturn: UInt32
+  var returnEnd: UInt32
+}
+
+/// Compiles functions, one after the other, into a chunk. One for each thread.
+struct FunctionCompiler: ~Copyable {
+  let environment: ModuleEnvironment
+  var asm = X86_64Assembler(capacity: 1 << 18)
+  var ops = OperatorBuffer()
+  var map = AddressMapEncoder()
+  var traps = TrapTableEncoder()
+  var returns = FlatBuffer<UInt32>(capacity: 1024)
+  var analysis = LocalAnalysis()
+
+  var stack = FlatBuffer<StackValue>(capacity: 256)
+  var locals = FlatBuffer<LocalHome>(capacity: 256)
+  var control = FlatBuffer<ControlFrame>(capacity: 64)
+  var outOfLine = FlatBuffer<OutOfLine>(capacity: 64)
+  var tableLabels = FlatBuffer<Label>(capacity: 64)
+  var moves = FlatBuffer<RegisterMove>(capacity: 32)
+  /// The local of each bit.
+  var localOfBit = FlatBuffer<UInt32>(capacity: 32)
+
+  // General registers for temporaries, all of them and those not in use.
+  var temporaries: UInt32 = 0
+  var free: UInt32 = 0
+  // The same of vector registers.
+  var vectorTemporaries: UInt32 = 0
+  var freeVectors: UInt32 = 0
+  // Locals whose register, and whose slot, holds their value.
+  var inRegisters: RegisterSet = 0
+  var inSlots: RegisterSet = 0
+  // Locals in registers that entries of the virtual stack refer to.
+  var referenced: RegisterSet = 0
+
+  // Entries below are constants or slots.
+  var flushedHeight = 0
+  // Entries below are in no register of their own.
+  var spilledHeight = 0
+
+  // Index of the operator being compiled.
+  var position = 0
+  var wasmOffset: UInt32 = 0
+  var isReachable = true
+  var functionStart = 0
+  var signature = Signature(first: 0, parameterCount: 0, resultCount: 0, argumentBytes: 0, outgoingBytes: 0)
+  // The slot of stack position p is at stackSlots - 8 * (p + 1).
+  var stackSlots: Int32 = 0
+  var highestSlot = 0
+  var outgoing: UInt32 = 0
+  var loopNumber = 0
+
+  /// Whether BMI2 may be used.
+  let hasBMI2: Bool
+  let hasBMI1: Bool
+  let hasLZCNT: Bool
+  let hasMap: Bool
+  /// Offsets below are covered by the guard.
+  let guardLimit: UInt64
+  let isChecked: Bool
+
+  static let ctx = Register.r14
+  static let memoryBase = Register.rbx
+  static let callerCtx = Register.r13
+
+  init(environment: ModuleEnvironment) {
+    self.environment = environment
+    let features = environment.settings.cpuFeatures
+    hasBMI2 = features.contains(.bmi2)
+    hasBMI1 = features.contains(.bmi1)
+    hasLZCNT = features.contains(.lzcnt)
+    hasMap = environment.settings.addressMap
+    isChecked = environment.settings.memoryStrategy == .checked
+    // The displacement of an address is signed, and 16 bytes are the largest access.
+    let covered = min(environment.settings.memoryGuardSize, 1 << 31)
+    guardLimit = covered > 16 ? covered - 16 : 0
+  }
+
+  @inline(__always) var codeOffset: UInt32 { UInt32(truncatingIfNeeded: asm.code.count &- functionStart) }
+
+  /// Notes that the next instruction may trap.
+  @inline(__always) mutating func trapSite(_ code: TrapCode) { traps.add(codeOffset: codeOffset, code: code) }
+
+  /// A label at which the current operator traps, out of line.
+  mutating func trapLabel(_ code: TrapCode) -> Label {
+    let label = asm.makeLabel()
+    outOfLine.append(
+      OutOfLine(
+        kind: .trap, trap: code, register: 0, label: label, resume: label, wasmOffset: wasmOffset, first: 0, count: 0))
+    return label
+  }
+
+  // MARK: A function
+
+  /// Compiles the function in `ops`; returns where it stands in the chunk, or nil when a label was never bound
+  /// (a defect of this compiler).
+  mutating func compile() -> FunctionRecord? {
+    asm.alignFunction(16)
+    functionStart = asm.code.count
+    let firstRelocation = asm.relocations.count
+    let firstReturn = returns.count
+    if hasMap { map.begin() }
+    traps.begin()
+
+    stack.removeAll()
+    control.removeAll()
+    outOfLine.removeAll()
+    tableLabels.removeAll()
+    flushedHeight = 0
+    spilledHeight = 0
+    referenced = 0
+    highestSlot = 0
+    outgoing = 0
+    loopNumber = 0
+    isReachable = true
+    signature = environment.signatures.signatures[Int(ops.typeIndex)]
+
+    allocateLocals()
+    analysis.run(ops, importedFunctions: environment.module.importedFunctionCount, bits: locals)
+    wasmOffset = ops.count > 0 ? ops[0].offset : 0
+    if hasMap { map.add(codeOffset: 0, wasmOffset: wasmOffset) }
+    let patch = prologue()
+
+    let type = environment.module.types.signature(ops.typeIndex)
+    control.append(
+      ControlFrame(
+        kind: .function, isTarget: false, hasState: true, hasElse: false, label: asm.makeLabel(),
+        elseLabel: asm.makeLabel(), height: 0,
+        signature: BlockSignature(resultStart: type.resultStart, resultCount: type.resultCount), live: 0,
+        inRegisters: 0, inSlots: 0, elseInRegisters: 0, elseInSlots: 0))
+
+    position = 0
+    while position < ops.count {
+      let op = ops[position]
+      wasmOffset = op.offset
+      if hasMap { map.add(codeOffset: codeOffset, wasmOffset: op.offset) }
+      emit(op)
+      position &+= 1
+    }
+    emitOutOfLine()
+    patchFrame(patch)
+    guard asm.finishFunction() else { return nil }
+    return FunctionRecord(
+      start: UInt32(functionStart), size: codeOffset, firstRelocation: UInt32(firstRelocation),
+      relocationEnd: UInt32(asm.relocations.count), mapBytes: hasMap ? UInt32(map.finish()) : 0,
+      trapBytes: UInt32(traps.finish()), firstReturn: UInt32(firstReturn), returnEnd: UInt32(returns.count))
+  }
+
+  // MARK: Locals
+
+  // Registers for locals, in the order in which they are given: those whose instructions are shorter first.
+  static let generalLocals: [UInt8] = [7, 6, 8, 9, 10, 11, 12, 13]
+  static let generalLocalSet: UInt32 = 0b0011_1111_1100_0000
+  static let vectorLocalSet: UInt32 = 0b1111_1111_1100_0000
+
+  /// Gives the hottest locals registers, and every local a slot.
+  mutating func allocateLocals() {
+    locals.removeAll()
+    localOfBit.removeAll()
+    localOfBit.fill(with: .max, to: 32)
+    let count = ops.localCount
+    let parameters = ops.parameterCount
+    // The best by weight, of each class: few enough for insertion into a sorted list.
+    var general = HottestLocals(capacity: 8)
+    var vector = HottestLocals(capacity: 10)
+    var slot: Int32 = -8
+    for i in 0..<count {
+      let type = ops.localType(UInt32(i))
+      let weight = ops.localWeight(UInt32(i))
+      var home = LocalHome(type: type, bit: noBit, slot: 0, references: 0)
+      if i < parameters, environment.signatures.parameter(signature, i).kind == .stack {
+        home.slot = 16 + Int32(environment.signatures.parameter(signature, i).offset)
+      } else if weight > 0 {
+        slot -= type == .v128 ? 16 : 8
+        home.slot = slot
+      }
+      locals.append(home)
+      if weight > 0 {
+        if type.isFloatOrVector {
+          if type != .v128 { vector.insert(UInt32(i), weight) }
+        } else {
+          general.insert(UInt32(i), weight)
+        }
+      }
+    }
+    stackSlots = slot
+
+    // Parameters keep the registers that they arrive in; the others take what is left.
+    var freeGeneral = Self.generalLocalSet
+    var freeVector = Self.vectorLocalSet
+    for k in 0..<general.count {
+      let local = Int(general[k])
+      if local < parameters {
+        let place = environment.signatures.parameter(signature, local)
+        if place.kind == .general { assign(local, place.register, &freeGeneral, 0) }
+      }
+    }
+    for k in 0..<vector.count {
+      let local = Int(vector[k])
+      if local < parameters {
+        let place = environment.signatures.parameter(signature, local)
+        if place.kind == .vector { assign(local, place.register, &freeVector, 16) }
+      }
+    }
+    // rdi and rsi first: bit 6 and 7 are the lowest.
+    for k in 0..<general.count where locals[Int(general[k])].bit == noBit {
+      assign(Int(general[k]), UInt8(freeGeneral.trailingZeroBitCount), &freeGeneral, 0)
+    }
+    for k in 0..<vector.count where locals[Int(vector[k])].bit == noBit {
+      assign(Int(vector[k]), UInt8(freeVector.trailingZeroBitCount), &freeVector, 16)
+    }
+    // rax, rcx, rdx, r15 and what no local has.
+    temporaries = 0b1000_0000_0000_0111 | freeGeneral
+    free = temporaries
+    vectorTemporaries = 0b0011_1111 | freeVector
+    freeVectors = vectorTemporaries
+  }
+
+  private mutating func assign(_ local: Int, _ register: UInt8, _ set: inout UInt32, _ base: UInt8) {
+    set &= ~(1 << UInt32(register))
+    locals[local].bit = base + register
+    localOfBit[Int(base + register)] = UInt32(local)
+  }
+
+  // MARK: Prologue and epilogue
+
+  /// What `patchFrame` must fill in: offset of the frame size's four bytes, or -1.
+  struct FramePatch { var offset: Int }
+
+  mutating func prologue() -> FramePatch {
+    asm.push(.rbp)
+    asm.mov(.b64, dst: .rbp, src: .rsp)
+    // Upper bound of the frame, outgoing area apart.
+    let bound = Int(-stackSlots) + ops.maximumStackHeight * 8 + 16
+    let needsFrame = analysis.needsFrame
+    var patch = FramePatch(offset: -1)
+    // A leaf's frame of at most 128 bytes fits in the red zone: signals run on another stack, or below it.
+    if needsFrame || bound > 120 {
+      asm.code.ensure(16)
+      asm.code.put8(0x48)
+      asm.code.put8(0x81)
+      asm.code.put8(0xEC)
+      patch.offset = asm.code.count
+      asm.code.put32(0)
+    }
+    if needsFrame || bound > 4096 {
+      let overflow = trapLabel(.stackOverflow)
+      asm.load(.b64, dst: .rax, from: Address(base: Self.ctx, displacement: Int32(ContextLayout.store)))
+      asm.alu(
+        .cmp, .b64, dst: .rsp, from: Address(base: .rax, displacement: Int32(StoreContextLayout.stackLimit)))
+      asm.jcc(.below, overflow)
+    }
+    if analysis.leavesInstance {
+      asm.store(.b64, to: Address(base: .rbp, displacement: -8), src: Self.ctx)
+    }
+    // Parameters.
+    inRegisters = 0
+    inSlots = 0
+    let live = analysis.liveAtEntry
+    let parameters = ops.parameterCount
+    for i in 0..<parameters {
+      let home = locals[i]
+      let place = environment.signatures.parameter(signature, i)
+      switch place.kind {
+      case .stack:
+        if home.bit != noBit { inSlots |= 1 << UInt32(home.bit) }
+      case .general:
+        if home.bit != noBit {
+          inRegisters |= 1 << UInt32(home.bit)
+        } else if home.slot != 0 {
+          asm.store(
+            Self.size(home.type), to: Address(base: .rbp, displacement: home.slot),
+            src: Register(number: place.register))
+        }
+      case .vector:
+        if home.bit != noBit {
+          inRegisters |= 1 << UInt32(home.bit)
+        } else if home.slot != 0 {
+          storeVector(XMMRegister(number: place.register), home.type, Address(base: .rbp, displacement: home.slot))
+        }
+      }
+    }
+    // The other locals are zero.
+    var zeroed = 0
+    for i in parameters..<max(parameters, locals.count) {
+      let home = locals[i]
+      if home.bit != noBit {
+        let bit: RegisterSet = 1 << UInt32(home.bit)
+        guard live & bit != 0 else { continue }
+        inRegisters |= bit
+        if home.bit < 16 {
+          let register = Register(number: home.bit)
+          asm.alu(.xor, .b32, dst: register, src: register)
+        } else {
+          let register = XMMRegister(number: home.bit - 16)
+          asm.xorps(register, register)
+        }
+      } else if home.slot != 0 {
+        zeroed += 1
+      }
+    }
+    if zeroed > 0 { zeroLocals(from: parameters, count: zeroed) }
+    return patch
+  }
+
+  /// Stores zeros to the slots of the locals from `first` on that live in slots only.
+  private mutating func zeroLocals(from first: Int, count: Int) {
+    asm.alu(.xor, .b32, dst: .rax, src: .rax)
+    if count > 48 {
+      // All slots of these locals are adjacent; those of locals in registers are among them, to no harm.
+      var low: Int32 = 0
+      var high: Int32 = -0x7FFF_FFFF
+      for i in first..<locals.count where locals[i].slot != 0 {
+        low = min(low, locals[i].slot)
+        high = max(high, locals[i].slot + (locals[i].type == .v128 ? 8 : 0))
+      }
+      let loop = asm.makeLabel()
+      asm.mov(.b64, dst: .rcx, immediate: UInt64(bitPattern: Int64(low - high - 8)))
+      asm.bind(loop)
+      asm.store(
+        .b64, to: Address(base: .rbp, index: .rcx, scale: 1, displacement: high + 8), src: .rax)
+      asm.alu(.add, .b64, dst: .rcx, immediate: 8)
+      asm.jcc(.notEqual, loop)
+      return
+    }
+    for i in first..<locals.count where locals[i].bit == noBit && locals[i].slot != 0 {
+      asm.store(.b64, to: Address(base: .rbp, displacement: locals[i].slot), src: .rax)
+      if locals[i].type == .v128 {
+        asm.store(.b64, to: Address(base: .rbp, displacement: locals[i].slot + 8), src: .rax)
+      }
+    }
+  }
+
+  /// Fills in the size of the frame, now that it is known.
+  mutating func patchFrame(_ patch: FramePatch) {
+    guard patch.offset >= 0 else { return }
+    let used = Int(-stackSlots) + highestSlot * 8 + Int(outgoing)
+    asm.code.patch32(at: patch.offset, UInt32((used + 15) & ~15))
+  }
+
+  mutating func epilogue() {
+    asm.leave()
+    returns.append(asm.offset)
+    asm.ret()
+  }
+
+  /// Emits what stands behind the function's last instruction.
+  mutating func emitOutOfLine() {
+    for k in 0..<outOfLine.count {
+      let item = outOfLine[k]
+      switch item.kind {
+      case .trap:
+        asm.bind(item.label)
+        if hasMap { map.add(codeOffset: codeOffset, wasmOffset: item.wasmOffset) }
+        trapSite(item.trap)
+        asm.ud2()
+      case .resolveElement:
+        asm.bind(item.label)
+        if hasMap { map.add(codeOffset: codeOffset, wasmOffset: item.wasmOffset) }
+        asm.push(Register(number: item.register))
+        asm.mov(.b32, dst: .rax, immediate: UInt64(item.first))
+        asm.push(.rax)
+        asm.callRelocated(environment.resolveSymbol)
+        asm.lea(.b64, .rsp, Address(base: .rsp, displacement: 16))
+        asm.jmp(item.resume)
+      case .jumpTable: break
+      }
+    }
+    // Tables last, so that nothing that is executed follows data.
+    for k in 0..<outOfLine.count where outOfLine[k].kind == .jumpTable {
+      let item = outOfLine[k]
+      while asm.code.count & 3 != 0 { asm.int3() }
+      asm.bind(item.label)
+      for j in 0..<item.count { asm.emitTableEntry32(tableLabels[Int(item.first + j)], relativeTo: item.label) }
+    }
+  }
+}
+
+/// The locals of greatest weight, heaviest first.
+private struct HottestLocals {
+  private var entries: [(local: UInt32, weight: UInt32)]
+  private let capacity: Int
+
+  init(capacity: Int) {
+    self.capacity = capacity
+    entries = []
+    entries.reserveCapacity(capacity + 1)
+  }
+
+  var count: Int { entries.count }
+  subscript(index: Int) -> UInt32 { entries[index].local }
+
+  mutating func insert(_ local: UInt32, _ weight: UInt32) {
+    if entries.count == capacity, let last = entries.last, last.weight >= weight { return }
+    var at = entries.count
+    while at > 0, entries[at - 1].weight < weight { at -= 1 }
+    entries.insert((local, weight), at: at)
+    if entries.count > capacity { entries.removeLast() }
+  }
+}

@@ -1,0 +1,599 @@
+// Integer arithmetic, comparisons and selection.
+
+import PrecastArtifact
+import PrecastMachineCode
+import PrecastWasm
+
+extension FunctionCompiler {
+  @inline(__always) static func type(_ size: OperandSize) -> ValueType { size == .b32 ? .i32 : .i64 }
+
+  /// The constant as a sign-extended 32-bit immediate, if it is one.
+  @inline(__always) static func immediate(_ value: StackValue, _ size: OperandSize) -> Int32? {
+    guard value.kind == .constant else { return nil }
+    if size == .b32 { return Int32(truncatingIfNeeded: Int64(bitPattern: value.bits)) }
+    return Int32(exactly: Int64(bitPattern: value.bits))
+  }
+
+  // MARK: Addition, subtraction, logic
+
+  mutating func add(_ size: OperandSize) {
+    var right = pop()
+    var left = pop()
+    if left.kind == .constant { swap(&left, &right) }
+    let type = Self.type(size)
+    if left.kind == .constant, right.kind == .constant {
+      pushConstant(Self.truncated(left.bits &+ right.bits, size), type)
+      return
+    }
+    let target = destination
+    if let immediate = Self.immediate(right, size) {
+      if immediate == 0, target == nil {
+        repush(left, type)
+        return
+      }
+      addImmediate(left, immediate, size, target)
+      return
+    }
+    // Three operands where the left one must survive.
+    if memoryOperand(left) == nil, memoryOperand(right) == nil, right.kind != .constant {
+      let a = read(left)
+      let b = read(right)
+      let register: Register
+      if let target {
+        register = target
+      } else if isTemporary(a) {
+        register = a
+      } else if isTemporary(b) {
+        register = b
+      } else {
+        register = allocate()
+      }
+      if register == a {
+        asm.alu(.add, size, dst: a, src: b)
+      } else if register == b {
+        asm.alu(.add, size, dst: b, src: a)
+      } else {
+        asm.lea(size, register, Address(base: a, index: b, scale: 1, displacement: 0))
+      }
+      if a != register { release(a) }
+      if b != register { release(b) }
+      push(register, type)
+      return
+    }
+    combine(.add, left, right, size, isCommutative: true)
+  }
+
+  private mutating func addImmediate(_ left: StackValue, _ immediate: Int32, _ size: OperandSize, _ target: Register?) {
+    let source = read(left)
+    let register: Register
+    if let target {
+      register = target
+    } else if isTemporary(source) {
+      register = source
+    } else {
+      register = allocate()
+    }
+    if register == source {
+      asm.alu(.add, size, dst: register, immediate: immediate)
+    } else {
+      asm.lea(size, register, Address(base: source, displacement: immediate))
+      release(source)
+    }
+    push(register, Self.type(size))
+  }
+
+  /// Pushes a popped value again.
+  mutating func repush(_ value: StackValue, _ type: ValueType) {
+    var value = value
+    value.type = type
+    if value.kind == .local { reference(value.index) }
+    stack.append(value)
+  }
+
+  @inline(__always) static func truncated(_ bits: UInt64, _ size: OperandSize) -> UInt64 {
+    size == .b32 ? bits & 0xFFFF_FFFF : bits
+  }
+
+  mutating func subtract(_ size: OperandSize) {
+    let right = pop()
+    let left = pop()
+    if let immediate = Self.immediate(right, size), immediate != Int32.min {
+      if left.kind == .constant {
+        pushConstant(Self.truncated(left.bits &- right.bits, size), Self.type(size))
+      } else {
+        addImmediate(left, -immediate, size, destination)
+      }
+      return
+    }
+    combine(.sub, left, right, size, isCommutative: false)
+  }
+
+  mutating func logic(_ op: AluOp, _ size: OperandSize) {
+    var right = pop()
+    var left = pop()
+    if left.kind == .constant { swap(&left, &right) }
+    if left.kind == .constant, right.kind == .constant {
+      let bits: UInt64 =
+        switch op {
+        case .and: left.bits & right.bits
+        case .or: left.bits | right.bits
+        default: left.bits ^ right.bits
+        }
+      pushConstant(Self.truncated(bits, size), Self.type(size))
+      return
+    }
+    if op == .and, right.kind == .constant {
+      // Zero extension is shorter than a mask that needs four bytes, and takes another register.
+      let mask = Self.truncated(right.bits, size)
+      if mask == 0xFF || mask == 0xFFFF {
+        let source = read(left)
+        let register = destination ?? (isTemporary(source) ? source : allocate())
+        asm.moveZeroExtended(mask == 0xFF ? .b8 : .b16, dst: register, src: source)
+        if source != register { release(source) }
+        push(register, Self.type(size))
+        return
+      }
+    }
+    combine(op, left, right, size, isCommutative: true)
+  }
+
+  /// left op right, the general way.
+  mutating func combine(
+    _ op: AluOp, _ left: StackValue, _ right: StackValue, _ size: OperandSize, isCommutative: Bool
+  ) {
+    var left = left
+    var right = right
+    var target = destination
+    if let register = target, isRegister(right, register), !isRegister(left, register) {
+      if isCommutative { swap(&left, &right) } else { target = nil }
+    } else if isCommutative, target == nil, right.kind == .register, left.kind != .register {
+      swap(&left, &right)
+    }
+    if let immediate = Self.immediate(right, size) {
+      let register = write(left, into: target)
+      asm.alu(op, size, dst: register, immediate: immediate)
+      push(register, Self.type(size))
+      return
+    }
+    if let memory = memoryOperand(right) {
+      let register = write(left, into: target)
+      asm.alu(op, size, dst: register, from: memory)
+      push(register, Self.type(size))
+      return
+    }
+    let source = read(right)
+    let register = write(left, into: target)
+    asm.alu(op, size, dst: register, src: source)
+    release(source)
+    push(register, Self.type(size))
+  }
+
+  // MARK: Multiplication and division
+
+  mutating func multiply(_ size: OperandSize) {
+    var right = pop()
+    var left = pop()
+    if left.kind == .constant { swap(&left, &right) }
+    if left.kind == .constant {
+      pushConstant(Self.truncated(left.bits &* right.bits, size), Self.type(size))
+      return
+    }
+    let target = destination
+    if let immediate = Self.immediate(right, size) {
+      if immediate > 0, immediate & (immediate - 1) == 0 {
+        let register = write(left, into: target)
+        let count = UInt8(immediate.trailingZeroBitCount)
+        if count > 0 { asm.shift(.shl, size, register, immediate: count) }
+        push(register, Self.type(size))
+        return
+      }
+      let source = read(left)
+      let register = target ?? (isTemporary(source) ? source : allocate())
+      asm.imul(size, register, source, immediate: immediate)
+      if source != register { release(source) }
+      push(register, Self.type(size))
+      return
+    }
+    if let register = target, isRegister(right, register), !isRegister(left, register) {
+      swap(&left, &right)
+    } else if target == nil, right.kind == .register, left.kind != .register {
+      swap(&left, &right)
+    }
+    if let memory = memoryOperand(right) {
+      let register = write(left, into: target)
+      asm.imul(size, register, from: memory)
+      push(register, Self.type(size))
+      return
+    }
+    let source = read(right)
+    let register = write(left, into: target)
+    asm.imul(size, register, source)
+    release(source)
+    push(register, Self.type(size))
+  }
+
+  mutating func divide(_ size: OperandSize, signed: Bool, remainder: Bool) {
+    let right = pop()
+    let left = pop()
+    if !signed, right.kind == .constant {
+      let divisor = Self.truncated(right.bits, size)
+      if divisor != 0, divisor & (divisor - 1) == 0, !remainder || divisor <= 0x4000_0000 {
+        let register = write(left, into: destination)
+        if remainder {
+          asm.alu(.and, size, dst: register, immediate: Int32(divisor - 1))
+        } else if divisor > 1 {
+          asm.shift(.shr, size, register, immediate: UInt8(divisor.trailingZeroBitCount))
+        }
+        push(register, Self.type(size))
+        return
+      }
+    }
+    // rdx:rax / divisor. The divisor in any other register; both free for us.
+    var divisor: Register
+    if right.kind == .constant || right.kind == .slot {
+      divisor = allocate(excluding: 0b101)
+      move(right, to: divisor)
+    } else {
+      divisor = read(right)
+    }
+    if divisor == .rax || divisor == .rdx {
+      let other = allocate(excluding: 0b101)
+      asm.mov(.b64, dst: other, src: divisor)
+      if !isRegister(left, divisor) { release(divisor) }
+      divisor = other
+    }
+    claim(Register.rax)
+    move(left, to: .rax)
+    if !isRegister(left, .rax) { release(left) }
+    free &= ~1
+    claim(Register.rdx)
+    free &= ~0b101
+    if signed {
+      let constant = right.kind == .constant ? Int64(bitPattern: right.bits) : -1
+      let mayBeMinusOne =
+        right.kind != .constant || Self.truncated(UInt64(bitPattern: constant), size) == Self.truncated(.max, size)
+      let done = asm.makeLabel()
+      if mayBeMinusOne {
+        let divide = asm.makeLabel()
+        asm.alu(.cmp, size, dst: divisor, immediate: -1)
+        asm.jcc(.notEqual, divide, .short)
+        if remainder {
+          asm.alu(.xor, .b32, dst: .rdx, src: .rdx)
+        } else {
+          asm.neg(size, .rax)
+          asm.jcc(.overflow, trapLabel(.integerOverflow))
+        }
+        asm.jmp(done, .short)
+        asm.bind(divide)
+      }
+      if size == .b32 { asm.cdq() } else { asm.cqo() }
+      trapSite(.integerDivideByZero)
+      asm.idiv(size, divisor)
+      asm.bind(done)
+    } else {
+      asm.alu(.xor, .b32, dst: .rdx, src: .rdx)
+      trapSite(.integerDivideByZero)
+      asm.div(size, divisor)
+    }
+    release(divisor)
+    if remainder {
+      release(Register.rax)
+      push(Register.rdx, Self.type(size))
+    } else {
+      release(Register.rdx)
+      push(Register.rax, Self.type(size))
+    }
+  }
+
+  // MARK: Shifts, counts, extensions
+
+  mutating func shift(_ op: ShiftOp, _ size: OperandSize) {
+    let count = pop()
+    let left = pop()
+    let type = Self.type(size)
+    if count.kind == .constant {
+      let amount = UInt8(count.bits & (size == .b32 ? 31 : 63))
+      if left.kind == .constant {
+        pushConstant(Self.fold(op, left.bits, UInt64(amount), size), type)
+        return
+      }
+      if amount == 0 {
+        repush(left, type)
+        return
+      }
+      let register = write(left, into: destination)
+      asm.shift(op, size, register, immediate: amount)
+      push(register, type)
+      return
+    }
+    if hasBMI2, op == .shl || op == .shr || op == .sar {
+      let amount = read(count)
+      let source = read(left)
+      release(amount)
+      release(source)
+      let register = destination ?? allocate()
+      switch op {
+      case .shl: asm.shlx(size, register, source, amount)
+      case .shr: asm.shrx(size, register, source, amount)
+      default: asm.sarx(size, register, source, amount)
+      }
+      push(register, type)
+      return
+    }
+    // The count in cl.
+    var value = left
+    if isRegister(left, .rcx) {
+      let other = allocate(excluding: 0b10)
+      asm.mov(.b64, dst: other, src: .rcx)
+      value = StackValue(.register, left.type, number: other.rawValue)
+      // rcx stays ours.
+    } else {
+      claim(Register.rcx)
+    }
+    move(count, to: .rcx)
+    if !isRegister(count, .rcx) { release(count) }
+    free &= ~0b10
+    let register = write(value, into: destination)
+    asm.shiftCL(op, size, register)
+    release(Register.rcx)
+    push(register, type)
+  }
+
+  private static func fold(_ op: ShiftOp, _ bits: UInt64, _ count: UInt64, _ size: OperandSize) -> UInt64 {
+    if size == .b32 {
+      let value = UInt32(truncatingIfNeeded: bits)
+      let n = UInt32(count)
+      switch op {
+      case .shl: return UInt64(value << n)
+      case .shr: return UInt64(value >> n)
+      case .sar: return UInt64(UInt32(bitPattern: Int32(bitPattern: value) >> Int32(n)))
+      case .rol: return UInt64(n == 0 ? value : value << n | value >> (32 - n))
+      case .ror: return UInt64(n == 0 ? value : value >> n | value << (32 - n))
+      }
+    }
+    switch op {
+    case .shl: return bits << count
+    case .shr: return bits >> count
+    case .sar: return UInt64(bitPattern: Int64(bitPattern: bits) >> Int64(count))
+    case .rol: return count == 0 ? bits : bits << count | bits >> (64 - count)
+    case .ror: return count == 0 ? bits : bits >> count | bits << (64 - count)
+    }
+  }
+
+  mutating func countLeadingZeros(_ size: OperandSize) {
+    let source = read(pop())
+    if hasLZCNT {
+      release(source)
+      let register = destination ?? allocate()
+      asm.lzcnt(size, register, source)
+      push(register, Self.type(size))
+      return
+    }
+    let register = allocate()
+    let zero = allocate()
+    asm.bsr(size, register, source)
+    asm.mov(.b32, dst: zero, immediate: size == .b32 ? 63 : 127)
+    asm.cmov(.equal, size, register, zero)
+    asm.alu(.xor, .b32, dst: register, immediate: size == .b32 ? 31 : 63)
+    release(zero)
+    release(source)
+    push(register, Self.type(size))
+  }
+
+  mutating func countTrailingZeros(_ size: OperandSize) {
+    let source = read(pop())
+    if hasBMI1 {
+      release(source)
+      let register = destination ?? allocate()
+      asm.tzcnt(size, register, source)
+      push(register, Self.type(size))
+      return
+    }
+    let register = allocate()
+    let zero = allocate()
+    asm.bsf(size, register, source)
+    asm.mov(.b32, dst: zero, immediate: size == .b32 ? 32 : 64)
+    asm.cmov(.equal, size, register, zero)
+    release(zero)
+    release(source)
+    push(register, Self.type(size))
+  }
+
+  mutating func populationCount(_ size: OperandSize) {
+    let source = read(pop())
+    release(source)
+    let register = destination ?? allocate()
+    asm.popcnt(size, register, source)
+    push(register, Self.type(size))
+  }
+
+  mutating func signExtend(_ from: OperandSize, to size: OperandSize) {
+    let source = read(pop())
+    release(source)
+    let register = destination ?? allocate()
+    asm.moveSignExtended(from, to: size, dst: register, src: source)
+    push(register, Self.type(size))
+  }
+
+  mutating func wrap() {
+    let value = pop()
+    if value.kind == .constant {
+      pushConstant(value.bits & 0xFFFF_FFFF, .i32)
+      return
+    }
+    let register: Register
+    if value.kind == .slot {
+      register = destination ?? allocate()
+      asm.load(.b32, dst: register, from: slot(Int(value.index)))
+    } else {
+      let source = read(value)
+      release(source)
+      register = destination ?? allocate()
+      asm.mov(.b32, dst: register, src: source)
+    }
+    push(register, .i32)
+  }
+
+  mutating func extendUnsigned() {
+    let value = pop()
+    switch value.kind {
+    case .constant: pushConstant(value.bits & 0xFFFF_FFFF, .i64)
+    case .register where destination == nil:
+      push(Register(number: value.number), .i64)
+    default:
+      let source = read(value)
+      release(source)
+      let register = destination ?? allocate()
+      asm.mov(.b32, dst: register, src: source)
+      push(register, .i64)
+    }
+  }
+
+  // MARK: Comparisons
+
+  /// Whether the next operator takes a condition from the flags, after any number of `i32.eqz`, which are consumed.
+  private mutating func fusedCondition(_ condition: UInt8) -> UInt8? {
+    var next = position &+ 1
+    var result = condition
+    while ops[next].opcode == .i32Eqz {
+      result = BranchCondition.inverted(result)
+      next &+= 1
+    }
+    switch ops[next].opcode {
+    case .brIf, .if, .select, .selectTyped:
+      position = next &- 1
+      return result
+    default: return nil
+    }
+  }
+
+  /// Pushes a condition of the flags: as it is if the next operator takes it so, else as 0 or 1.
+  mutating func pushFlags(_ condition: UInt8) {
+    if let fused = fusedCondition(condition) {
+      stack.append(StackValue(.flags, .i32, number: fused))
+      return
+    }
+    let register = destination ?? allocate()
+    switch condition {
+    case BranchCondition.floatEqual, BranchCondition.floatNotEqual:
+      let isEqual = condition == BranchCondition.floatEqual
+      let parity = allocate()
+      asm.setcc(isEqual ? .equal : .notEqual, register)
+      asm.setcc(isEqual ? .noParity : .parity, parity)
+      asm.alu(isEqual ? .and : .or, .b32, dst: register, src: parity)
+      release(parity)
+    default: asm.setcc(Self.condition(condition), register)
+    }
+    asm.moveZeroExtended(.b8, dst: register, src: register)
+    push(register, .i32)
+  }
+
+  mutating func compare(_ size: OperandSize, _ condition: Condition) {
+    var right = pop()
+    var left = pop()
+    var condition = condition
+    if left.kind == .constant, right.kind != .constant {
+      swap(&left, &right)
+      condition = condition.swapped
+    }
+    if let immediate = Self.immediate(right, size) {
+      if let memory = memoryOperand(left) {
+        asm.alu(.cmp, size, to: memory, immediate: immediate)
+      } else {
+        let register = read(left)
+        if immediate == 0 {
+          asm.test(size, register, register)
+        } else {
+          asm.alu(.cmp, size, dst: register, immediate: immediate)
+        }
+        release(register)
+      }
+    } else if let memory = memoryOperand(right) {
+      let register = read(left)
+      asm.alu(.cmp, size, dst: register, from: memory)
+      release(register)
+    } else {
+      let a = read(left)
+      let b = read(right)
+      asm.alu(.cmp, size, dst: a, src: b)
+      release(a)
+      release(b)
+    }
+    pushFlags(condition.rawValue)
+  }
+
+  mutating func equalsZero(_ size: OperandSize) {
+    let value = pop()
+    if let memory = memoryOperand(value) {
+      asm.alu(.cmp, size, to: memory, immediate: 0)
+    } else {
+      let register = read(value)
+      asm.test(size, register, register)
+      release(register)
+    }
+    pushFlags(Condition.equal.rawValue)
+  }
+
+  // MARK: Selection
+
+  mutating func select(_ op: Operator) {
+    let conditionValue = pop()
+    let right = pop()
+    let left = pop()
+    if op.type.isFloatOrVector {
+      selectVector(conditionValue, left, right, op.type)
+      return
+    }
+    // Everything in registers first; nothing of it touches the flags.
+    var condition = conditionValue.number
+    let tested: Register? = conditionValue.kind == .flags ? nil : read(conditionValue)
+    let size = Self.size(op.type)
+    var target = destination
+    if let register = target, isRegister(right, register) || tested == register { target = nil }
+    let other = read(right)
+    let register = write(left, into: target)
+    if let tested {
+      asm.test(.b32, tested, tested)
+      condition = Condition.notEqual.rawValue
+      release(tested)
+    }
+    switch condition {
+    case BranchCondition.floatEqual:
+      asm.cmov(.notEqual, size, register, other)
+      asm.cmov(.parity, size, register, other)
+    case BranchCondition.floatNotEqual:
+      // Left if not equal or unordered: swap the roles through a copy.
+      let result = allocate()
+      asm.mov(size, dst: result, src: other)
+      asm.cmov(.notEqual, size, result, register)
+      asm.cmov(.parity, size, result, register)
+      release(register)
+      release(other)
+      push(result, op.type)
+      return
+    default: asm.cmov(Self.condition(condition).inverted, size, register, other)
+    }
+    release(other)
+    push(register, op.type)
+  }
+
+  private mutating func selectVector(
+    _ conditionValue: StackValue, _ left: StackValue, _ right: StackValue, _ type: ValueType
+  ) {
+    var condition = conditionValue.number
+    let tested: Register? = conditionValue.kind == .flags ? nil : read(conditionValue)
+    let other = readVector(right)
+    let register = writeVector(left)
+    if let tested {
+      asm.test(.b32, tested, tested)
+      condition = Condition.notEqual.rawValue
+      release(tested)
+    }
+    let done = asm.makeLabel()
+    branch(condition, done)
+    asm.movaps(register, other)
+    asm.bind(done)
+    release(other)
+    push(register, type)
+  }
+}

@@ -1,0 +1,248 @@
+// The code between the host's calling convention and ours: an entry and an exit trampoline for each
+// function type, and the stub that resolves table elements.
+//
+// An artifact brings all that it can need, so that a host without a compiler can call any export and
+// give any function to an import. Entering saves what the host expects to find again and leaves a
+// resume point in the activation; a trap continues there, with nothing but the stack pointer known, and
+// the trampoline returns 1. No frame of the host is ever jumped over: the host functions that were
+// running have returned by then.
+
+import PrecastArtifact
+import PrecastMachineCode
+import PrecastWasm
+
+/// Code that is no function of the module, with what its unwind entry needs.
+struct StubRecord {
+  var start: UInt32
+  var size: UInt32
+  var firstRelocation: Int
+  var relocationEnd: Int
+  var returns: [UInt32]
+  var saved: [SavedRegister]
+  var stackPointerRanges: [StackPointerRange]
+}
+
+/// Assembles trampolines and stubs into one chunk.
+struct TrampolineAssembler: ~Copyable {
+  var asm = X86_64Assembler(capacity: 1 << 14)
+  private var returns: [UInt32] = []
+  private var saved: [SavedRegister] = []
+  private var ranges: [StackPointerRange] = []
+  private var start: UInt32 = 0
+  private var firstRelocation = 0
+
+  private mutating func begin() {
+    asm.alignFunction(16)
+    start = asm.offset
+    firstRelocation = asm.relocations.count
+    returns = []
+    saved = []
+    ranges = []
+    asm.push(.rbp)
+    asm.mov(.b64, dst: .rbp, src: .rsp)
+  }
+
+  private mutating func finish() -> StubRecord {
+    let record = StubRecord(
+      start: start, size: asm.offset - start, firstRelocation: firstRelocation,
+      relocationEnd: asm.relocations.count, returns: returns, saved: saved, stackPointerRanges: ranges)
+    let isComplete = asm.finishFunction()
+    precondition(isComplete)
+    return record
+  }
+
+  private mutating func leaveAndReturn() {
+    asm.leave()
+    returns.append(asm.offset - start)
+    asm.ret()
+  }
+
+  private mutating func pushSaved(_ register: Register, _ cfaOffset: Int32) {
+    asm.push(register)
+    saved.append(
+      SavedRegister(codeOffset: asm.offset - start, dwarfRegister: register.dwarfNumber, cfaOffset: cfaOffset))
+  }
+
+  private static func slot(_ base: Register, _ index: Int) -> Address {
+    Address(base: base, displacement: Int32(index) * 16)
+  }
+
+  private mutating func loadGeneral(_ register: Register, _ type: ValueType, _ address: Address) {
+    asm.load(type == .i32 ? .b32 : .b64, dst: register, from: address)
+  }
+
+  private mutating func loadVector(_ register: XMMRegister, _ type: ValueType, _ address: Address) {
+    switch type {
+    case .f32: asm.load(FloatSize.f32, dst: register, from: address)
+    case .f64: asm.load(FloatSize.f64, dst: register, from: address)
+    default: asm.movups(register, from: address)
+    }
+  }
+
+  private mutating func storeVector(_ register: XMMRegister, _ type: ValueType, _ address: Address) {
+    switch type {
+    case .f32: asm.store(FloatSize.f32, to: address, src: register)
+    case .f64: asm.store(FloatSize.f64, to: address, src: register)
+    default: asm.movups(to: address, register)
+    }
+  }
+
+  /// Copies a value between memories through `scratch`, high half included where there is one.
+  private mutating func copy(_ type: ValueType, from source: Address, to destination: Address, scratch: Register) {
+    let size: OperandSize = type == .i32 || type == .f32 ? .b32 : .b64
+    asm.load(size, dst: scratch, from: source)
+    asm.store(.b64, to: destination, src: scratch)
+    if type == .v128 {
+      var high = source
+      high.displacement += 8
+      asm.load(.b64, dst: scratch, from: high)
+      var highDestination = destination
+      highDestination.displacement += 8
+      asm.store(.b64, to: highDestination, src: scratch)
+    }
+  }
+
+  /// `uint64_t entry(context, code, slots, activation)`.
+  mutating func entry(_ signature: Signature, _ table: SignatureTable) -> StubRecord {
+    begin()
+    pushSaved(.rbx, -24)
+    pushSaved(.r12, -32)
+    pushSaved(.r13, -40)
+    pushSaved(.r14, -48)
+    pushSaved(.r15, -56)
+    asm.push(.rdx)
+    let area = Int32((signature.outgoingBytes + 15) & ~15)
+    if area > 0 { asm.alu(.sub, .b64, dst: .rsp, immediate: area) }
+    let resume = asm.makeLabel()
+    let exit = asm.makeLabel()
+    asm.store(.b64, to: Address(base: .rcx, displacement: Int32(ActivationLayout.resumeStackPointer)), src: .rsp)
+    asm.leaLabel(.rax, resume)
+    asm.store(.b64, to: Address(base: .rcx, displacement: Int32(ActivationLayout.resumeProgramCounter)), src: .rax)
+    asm.store(.b64, to: Address(base: .rcx, displacement: Int32(ActivationLayout.entryFramePointer)), src: .rbp)
+    asm.mov(.b64, dst: .r14, src: .rdi)
+    asm.mov(.b64, dst: .rax, src: .rsi)
+    // No wasm instance is the caller.
+    asm.alu(.xor, .b32, dst: .r13, src: .r13)
+    for i in 0..<Int(signature.parameterCount) {
+      let place = table.parameter(signature, i)
+      let source = Self.slot(.rdx, i)
+      switch place.kind {
+      case .stack:
+        copy(place.type, from: source, to: Address(base: .rsp, displacement: Int32(place.offset)), scratch: .rbx)
+      case .general: loadGeneral(Register(number: place.register), place.type, source)
+      case .vector: loadVector(XMMRegister(number: place.register), place.type, source)
+      }
+    }
+    asm.load(.b64, dst: .rbx, from: Address(base: .r14, displacement: Int32(ContextLayout.memory0Base)))
+    asm.call(Register.rax)
+    if signature.resultCount > 0 {
+      asm.load(.b64, dst: .rdx, from: Address(base: .rbp, displacement: -48))
+      for i in 0..<Int(signature.resultCount) {
+        let place = table.result(signature, i)
+        let destination = Self.slot(.rdx, i)
+        switch place.kind {
+        case .stack:
+          copy(
+            place.type, from: Address(base: .rsp, displacement: Int32(place.offset)), to: destination, scratch: .rcx)
+        case .general: asm.store(place.type == .i32 ? .b32 : .b64, to: destination, src: .rax)
+        case .vector: storeVector(.xmm0, place.type, destination)
+        }
+      }
+    }
+    asm.alu(.xor, .b32, dst: .rax, src: .rax)
+    asm.bind(exit)
+    asm.load(.b64, dst: .rbx, from: Address(base: .rbp, displacement: -8))
+    asm.load(.b64, dst: .r12, from: Address(base: .rbp, displacement: -16))
+    asm.load(.b64, dst: .r13, from: Address(base: .rbp, displacement: -24))
+    asm.load(.b64, dst: .r14, from: Address(base: .rbp, displacement: -32))
+    asm.load(.b64, dst: .r15, from: Address(base: .rbp, displacement: -40))
+    leaveAndReturn()
+    // Here with rsp as it was stored, all else unknown.
+    asm.bind(resume)
+    let resumeStart = asm.offset - start
+    asm.lea(.b64, .rbp, Address(base: .rsp, displacement: area + 48))
+    ranges.append(
+      StackPointerRange(start: resumeStart, end: asm.offset - start, cfaOffset: UInt32(area) + 48 + 16))
+    asm.mov(.b32, dst: .rax, immediate: 1)
+    asm.jmp(exit)
+    return finish()
+  }
+
+  /// Called by the wasm convention with a host function context in r14.
+  mutating func exit(_ signature: Signature, _ table: SignatureTable) -> StubRecord {
+    begin()
+    let slots = max(1, Int(max(signature.parameterCount, signature.resultCount)))
+    asm.alu(.sub, .b64, dst: .rsp, immediate: Int32(slots) * 16)
+    for i in 0..<Int(signature.parameterCount) {
+      let place = table.parameter(signature, i)
+      let destination = Self.slot(.rsp, i)
+      switch place.kind {
+      case .stack:
+        copy(
+          place.type, from: Address(base: .rbp, displacement: 16 + Int32(place.offset)), to: destination,
+          scratch: .rax)
+      case .general: asm.store(.b64, to: destination, src: Register(number: place.register))
+      case .vector: storeVector(XMMRegister(number: place.register), place.type, destination)
+      }
+    }
+    let failed = asm.makeLabel()
+    asm.load(.b64, dst: .rax, from: Address(base: .r14, displacement: Int32(ContextLayout.store)))
+    asm.load(.b64, dst: .rax, from: Address(base: .rax, displacement: Int32(StoreContextLayout.activation)))
+    asm.store(.b64, to: Address(base: .rax, displacement: Int32(ActivationLayout.exitFramePointer)), src: .rbp)
+    asm.mov(.b64, dst: .rdi, src: .r14)
+    asm.mov(.b64, dst: .rsi, src: .r13)
+    asm.mov(.b64, dst: .rdx, src: .rsp)
+    asm.call(Address(base: .r14, displacement: Int32(ContextLayout.hostCallback)))
+    asm.test(.b32, .rax, .rax)
+    asm.jcc(.notEqual, failed)
+    for i in 0..<Int(signature.resultCount) {
+      let place = table.result(signature, i)
+      let source = Self.slot(.rsp, i)
+      if place.kind == .stack {
+        copy(
+          place.type, from: source, to: Address(base: .rbp, displacement: 16 + Int32(place.offset)), scratch: .rcx)
+      }
+    }
+    if signature.resultCount > 0 {
+      let place = table.result(signature, 0)
+      if place.kind == .vector {
+        loadVector(.xmm0, place.type, Self.slot(.rsp, 0))
+      } else {
+        loadGeneral(.rax, place.type, Self.slot(.rsp, 0))
+      }
+    }
+    leaveAndReturn()
+    asm.bind(failed)
+    asm.load(.b64, dst: .rax, from: Address(base: .r14, displacement: Int32(ContextLayout.store)))
+    asm.load(.b64, dst: .rax, from: Address(base: .rax, displacement: Int32(StoreContextLayout.activation)))
+    asm.load(.b64, dst: .rsp, from: Address(base: .rax, displacement: Int32(ActivationLayout.resumeStackPointer)))
+    asm.jmp(Address(base: .rax, displacement: Int32(ActivationLayout.resumeProgramCounter)))
+    return finish()
+  }
+
+  /// Resolves a table element. Table and index are on the stack; every register but rax, which gets the element,
+  /// is preserved.
+  mutating func resolveElement() -> StubRecord {
+    begin()
+    let general: [Register] = [.rcx, .rdx, .rsi, .rdi, .r8, .r9, .r10, .r11]
+    for register in general { asm.push(register) }
+    asm.alu(.and, .b64, dst: .rsp, immediate: -16)
+    asm.alu(.sub, .b64, dst: .rsp, immediate: 256)
+    for number in 0..<UInt8(16) {
+      asm.movups(to: Address(base: .rsp, displacement: Int32(number) * 16), XMMRegister(number: number))
+    }
+    asm.mov(.b64, dst: .rdi, src: .r14)
+    asm.load(.b32, dst: .rsi, from: Address(base: .rbp, displacement: 16))
+    asm.load(.b32, dst: .rdx, from: Address(base: .rbp, displacement: 24))
+    asm.load(.b64, dst: .rax, from: Address(base: .r14, displacement: Int32(ContextLayout.builtinTable)))
+    asm.call(Address(base: .rax, displacement: Int32(Builtin.tableResolve.rawValue) * 8))
+    for number in 0..<UInt8(16) {
+      asm.movups(XMMRegister(number: number), from: Address(base: .rsp, displacement: Int32(number) * 16))
+    }
+    for (index, register) in general.enumerated() {
+      asm.load(.b64, dst: register, from: Address(base: .rbp, displacement: -8 * Int32(index + 1)))
+    }
+    leaveAndReturn()
+    return finish()
+  }
+}

@@ -1,0 +1,619 @@
+// The virtual stack and the registers behind it.
+//
+// Invariants, relied on by every operator:
+// - A temporary register is in use by exactly one entry of the stack, or by the operator at work, or free.
+// - A value of type i32 in a register is zero-extended to 64 bits; in a slot its low four bytes count.
+// - Nothing in this file changes the flags, so a comparison survives everything up to the branch.
+// - A local with a register has its value in the register, in its slot, in both, or (dead) in neither.
+
+import PrecastArtifact
+import PrecastMachineCode
+import PrecastWasm
+
+extension FunctionCompiler {
+  /// Size of a general value of a type.
+  @inline(__always) static func size(_ type: ValueType) -> OperandSize { type == .i32 ? .b32 : .b64 }
+
+  @inline(__always) static func floatSize(_ type: ValueType) -> FloatSize { type == .f32 ? .f32 : .f64 }
+
+  // MARK: Pushing and popping
+
+  @inline(__always) mutating func push(_ register: Register, _ type: ValueType) {
+    stack.append(StackValue(.register, type, number: register.rawValue))
+  }
+
+  @inline(__always) mutating func push(_ register: XMMRegister, _ type: ValueType) {
+    stack.append(StackValue(.vector, type, number: register.rawValue))
+  }
+
+  @inline(__always) mutating func pushConstant(_ bits: UInt64, _ type: ValueType) {
+    stack.append(StackValue(.constant, type, bits: bits))
+  }
+
+  @inline(__always) mutating func reference(_ local: UInt32) {
+    let home = locals[Int(local)]
+    locals[Int(local)].references = home.references &+ 1
+    if home.bit != noBit { referenced |= 1 << UInt32(home.bit) }
+  }
+
+  @inline(__always) mutating func dereference(_ local: UInt32) {
+    let home = locals[Int(local)]
+    locals[Int(local)].references = home.references &- 1
+    if home.references == 1, home.bit != noBit { referenced &= ~(1 << UInt32(home.bit)) }
+  }
+
+  @inline(__always) mutating func pop() -> StackValue {
+    let top = stack.count &- 1
+    let value = stack[top]
+    stack.removeLast()
+    if value.kind == .local { dereference(value.index) }
+    if flushedHeight > top { flushedHeight = top }
+    if spilledHeight > top { spilledHeight = top }
+    return value
+  }
+
+  /// Gives back the register of a popped value, if it has one of its own.
+  @inline(__always) mutating func release(_ value: StackValue) {
+    if value.kind == .register {
+      release(Register(number: value.number))
+    } else if value.kind == .vector {
+      release(XMMRegister(number: value.number))
+    }
+  }
+
+  @inline(__always) mutating func release(_ register: Register) {
+    free |= temporaries & (1 << UInt32(register.rawValue))
+  }
+
+  @inline(__always) mutating func release(_ register: XMMRegister) {
+    freeVectors |= vectorTemporaries & (1 << UInt32(register.rawValue))
+  }
+
+  @inline(__always) func isTemporary(_ register: Register) -> Bool {
+    temporaries & (1 << UInt32(register.rawValue)) != 0
+  }
+
+  @inline(__always) func isTemporary(_ register: XMMRegister) -> Bool {
+    vectorTemporaries & (1 << UInt32(register.rawValue)) != 0
+  }
+
+  /// Drops all entries above `height`.
+  mutating func truncateStack(to height: Int) {
+    while stack.count > height { release(pop()) }
+  }
+
+  // MARK: Registers
+
+  /// A free general register, not one of `excluding`.
+  @inline(__always) mutating func allocate(excluding: UInt32 = 0) -> Register {
+    var candidates = free & ~excluding
+    if candidates == 0 {
+      spillGeneral(excluding: excluding)
+      candidates = free & ~excluding
+    }
+    let number = candidates.trailingZeroBitCount
+    free &= ~(1 << UInt32(number))
+    return Register(number: UInt8(truncatingIfNeeded: number))
+  }
+
+  @inline(__always) mutating func allocateVector() -> XMMRegister {
+    if freeVectors == 0 { spillVector() }
+    let number = freeVectors.trailingZeroBitCount
+    freeVectors &= ~(1 << UInt32(number))
+    return XMMRegister(number: UInt8(truncatingIfNeeded: number))
+  }
+
+  /// Moves the lowest entry in a general register to its slot.
+  mutating func spillGeneral(excluding: UInt32) {
+    for i in spilledHeight..<stack.count
+    where stack[i].kind == .register && temporaries & ~excluding & (1 << UInt32(stack[i].number)) != 0 {
+      spill(i)
+      return
+    }
+    // Operators hold at most three temporaries beside those that the stack has, and there are four at least.
+    preconditionFailure("no register to spill")
+  }
+
+  mutating func spillVector() {
+    for i in spilledHeight..<stack.count
+    where stack[i].kind == .vector && vectorTemporaries & (1 << UInt32(stack[i].number)) != 0 {
+      spill(i)
+      return
+    }
+    preconditionFailure("no vector register to spill")
+  }
+
+  /// Makes a particular temporary free, moving the entry that is in it. A register that the operator at work
+  /// holds is left alone.
+  mutating func claim(_ register: Register) {
+    let bit: UInt32 = 1 << UInt32(register.rawValue)
+    if free & bit == 0 {
+      for i in spilledHeight..<stack.count where stack[i].kind == .register && stack[i].number == register.rawValue {
+        spill(i)
+        break
+      }
+    }
+    free &= ~bit
+  }
+
+  mutating func claim(_ register: XMMRegister) {
+    let bit: UInt32 = 1 << UInt32(register.rawValue)
+    if freeVectors & bit == 0 {
+      for i in spilledHeight..<stack.count where stack[i].kind == .vector && stack[i].number == register.rawValue {
+        spill(i)
+        break
+      }
+    }
+    freeVectors &= ~bit
+  }
+
+  // MARK: Slots
+
+  /// The slot of a position of the operand stack.
+  @inline(__always) mutating func slot(_ position: Int) -> Address {
+    if position >= highestSlot { highestSlot = position &+ 1 }
+    return Address(base: .rbp, displacement: stackSlots &- 8 &* Int32(truncatingIfNeeded: position &+ 1))
+  }
+
+  @inline(__always) func slot(of local: UInt32) -> Address {
+    Address(base: .rbp, displacement: locals[Int(local)].slot)
+  }
+
+  /// Moves the entry at index `i` from its register to its slot.
+  mutating func spill(_ i: Int) {
+    let value = stack[i]
+    if value.kind == .register {
+      asm.store(Self.size(value.type), to: slot(i), src: Register(number: value.number))
+    } else {
+      storeVector(XMMRegister(number: value.number), value.type, slot(i))
+    }
+    release(value)
+    stack[i] = StackValue(.slot, value.type, index: UInt32(i))
+  }
+
+  mutating func storeVector(_ register: XMMRegister, _ type: ValueType, _ address: Address) {
+    if type == .v128 {
+      asm.movups(to: address, register)
+    } else {
+      asm.store(Self.floatSize(type), to: address, src: register)
+    }
+  }
+
+  mutating func loadVector(_ register: XMMRegister, _ type: ValueType, _ address: Address) {
+    if type == .v128 {
+      asm.movups(register, from: address)
+    } else {
+      asm.load(Self.floatSize(type), dst: register, from: address)
+    }
+  }
+
+  /// Moves all entries below `height` out of registers; references to locals stay.
+  mutating func spillRegisters(below height: Int) {
+    var i = spilledHeight
+    while i < height {
+      let kind = stack[i].kind
+      if kind == .register || kind == .vector { spill(i) }
+      i &+= 1
+    }
+    if spilledHeight < height { spilledHeight = height }
+  }
+
+  /// Makes all entries below `height` constants or slots, as every path through a block must find them.
+  mutating func flush(below height: Int) {
+    var i = flushedHeight
+    while i < height {
+      materializeToSlot(i)
+      i &+= 1
+    }
+    if flushedHeight < height { flushedHeight = height }
+    if spilledHeight < height { spilledHeight = height }
+  }
+
+  /// Makes an entry a constant or a slot.
+  mutating func materializeToSlot(_ i: Int) {
+    let value = stack[i]
+    switch value.kind {
+    case .constant, .slot: return
+    case .register, .vector: spill(i)
+    case .flags: preconditionFailure("flags outlive their operator")
+    case .local:
+      copy(value, to: slot(i))
+      dereference(value.index)
+      stack[i] = StackValue(.slot, value.type, index: UInt32(i))
+    }
+  }
+
+  /// Stores a value to memory, changing neither the flags nor the state of the pass.
+  mutating func copy(_ value: StackValue, to address: Address) {
+    switch value.kind {
+    case .register: asm.store(Self.size(value.type), to: address, src: Register(number: value.number))
+    case .vector: storeVector(XMMRegister(number: value.number), value.type, address)
+    case .constant: storeConstant(value.bits, value.type, address)
+    case .local:
+      let home = locals[Int(value.index)]
+      if home.bit != noBit, inRegisters & (1 << UInt32(home.bit)) != 0 {
+        if home.bit < 16 {
+          asm.store(Self.size(value.type), to: address, src: Register(number: home.bit))
+        } else {
+          storeVector(XMMRegister(number: home.bit - 16), value.type, address)
+        }
+      } else {
+        copyMemory(from: Address(base: .rbp, displacement: home.slot), to: address, home.type)
+      }
+    case .slot: copyMemory(from: slot(Int(value.index)), to: address, value.type)
+    case .flags: preconditionFailure("flags outlive their operator")
+    }
+  }
+
+  /// Memory to memory through a register that is free, or saved around it in a vector register.
+  mutating func copyMemory(from source: Address, to destination: Address, _ type: ValueType) {
+    if source == destination { return }
+    if free != 0, type != .v128 {
+      // Eight bytes, whatever the type: the slots have them.
+      let register = Register(number: UInt8(truncatingIfNeeded: free.trailingZeroBitCount))
+      asm.load(.b64, dst: register, from: source)
+      asm.store(.b64, to: destination, src: register)
+    } else if freeVectors != 0 {
+      let register = XMMRegister(number: UInt8(truncatingIfNeeded: freeVectors.trailingZeroBitCount))
+      asm.movups(register, from: source)
+      if type == .v128 {
+        asm.movups(to: destination, register)
+      } else {
+        asm.store(.f64, to: destination, src: register)
+      }
+    } else {
+      // push and pop touch no register; neither address is relative to rsp.
+      asm.pushMemory(source)
+      asm.popMemory(destination)
+    }
+  }
+
+  /// Stores a constant, flags unchanged.
+  mutating func storeConstant(_ bits: UInt64, _ type: ValueType, _ address: Address) {
+    switch type {
+    case .i32, .f32:
+      asm.store(.b32, to: address, immediate: Int32(truncatingIfNeeded: Int64(bitPattern: bits)))
+    default:
+      if let small = Int32(exactly: Int64(bitPattern: bits)) {
+        asm.store(.b64, to: address, immediate: small)
+      } else {
+        // Two halves: no register needed.
+        asm.store(.b32, to: address, immediate: Int32(truncatingIfNeeded: Int64(bitPattern: bits)))
+        var high = address
+        high.displacement += 4
+        asm.store(.b32, to: high, immediate: Int32(truncatingIfNeeded: Int64(bitPattern: bits >> 32)))
+      }
+    }
+  }
+
+  // MARK: Locals
+
+  /// Makes the register of a local hold its value.
+  @inline(__always) mutating func load(_ home: LocalHome) {
+    let bit: RegisterSet = 1 << UInt32(home.bit)
+    if inRegisters & bit == 0 {
+      let address = Address(base: .rbp, displacement: home.slot)
+      if home.bit < 16 {
+        asm.load(Self.size(home.type), dst: Register(number: home.bit), from: address)
+      } else {
+        loadVector(XMMRegister(number: home.bit &- 16), home.type, address)
+      }
+      inRegisters |= bit
+    }
+  }
+
+  /// Makes the slots of these locals hold their values.
+  mutating func save(_ set: RegisterSet) {
+    var rest = set & inRegisters & ~inSlots
+    while rest != 0 {
+      let bit = UInt8(rest.trailingZeroBitCount)
+      rest &= rest &- 1
+      let home = locals[Int(localOfBit[Int(bit)])]
+      let address = Address(base: .rbp, displacement: home.slot)
+      if bit < 16 {
+        asm.store(Self.size(home.type), to: address, src: Register(number: bit))
+      } else {
+        storeVector(XMMRegister(number: bit - 16), home.type, address)
+      }
+      inSlots |= 1 << UInt32(bit)
+    }
+  }
+
+  /// Makes the registers of these locals hold their values.
+  mutating func load(_ set: RegisterSet) {
+    var rest = set & ~inRegisters & inSlots
+    while rest != 0 {
+      let bit = rest.trailingZeroBitCount
+      rest &= rest &- 1
+      load(locals[Int(localOfBit[bit])])
+    }
+  }
+
+  // MARK: Operands
+
+  /// A general register with the value, to read only. Release it when done.
+  @inline(__always) mutating func read(_ value: StackValue) -> Register {
+    switch value.kind {
+    case .register: return Register(number: value.number)
+    case .local:
+      let home = locals[Int(value.index)]
+      if home.bit != noBit {
+        load(home)
+        return Register(number: home.bit)
+      }
+    default: break
+    }
+    let register = allocate()
+    move(value, to: register)
+    return register
+  }
+
+  /// Puts the value into a register, flags unchanged. The value's own register is not released.
+  @inline(__always) mutating func move(_ value: StackValue, to register: Register) {
+    switch value.kind {
+    case .register:
+      if value.number != register.rawValue {
+        asm.mov(Self.size(value.type), dst: register, src: Register(number: value.number))
+      }
+    case .constant:
+      asm.mov(.b64, dst: register, immediate: value.type == .i32 ? value.bits & 0xFFFF_FFFF : value.bits)
+    case .local:
+      let home = locals[Int(value.index)]
+      if home.bit != noBit, inRegisters & (1 << UInt32(home.bit)) != 0 {
+        if home.bit != register.rawValue {
+          asm.mov(Self.size(value.type), dst: register, src: Register(number: home.bit))
+        }
+      } else {
+        // By the local's own type: a 64-bit view of an i32 is its zero extension.
+        asm.load(Self.size(home.type), dst: register, from: Address(base: .rbp, displacement: home.slot))
+      }
+    case .slot: asm.load(Self.size(value.type), dst: register, from: slot(Int(value.index)))
+    case .vector, .flags: preconditionFailure("not a general value")
+    }
+  }
+
+  /// A register with the value that may be changed: `destination`, or the value's own, or a new one.
+  @inline(__always) mutating func write(_ value: StackValue, into destination: Register? = nil) -> Register {
+    if let destination {
+      move(value, to: destination)
+      release(value)
+      return destination
+    }
+    if value.kind == .register, isTemporary(Register(number: value.number)) { return Register(number: value.number) }
+    let register = allocate()
+    move(value, to: register)
+    return register
+  }
+
+  /// A vector register with the value, to read only.
+  @inline(__always) mutating func readVector(_ value: StackValue) -> XMMRegister {
+    switch value.kind {
+    case .vector: return XMMRegister(number: value.number)
+    case .local:
+      let home = locals[Int(value.index)]
+      if home.bit != noBit {
+        load(home)
+        return XMMRegister(number: home.bit &- 16)
+      }
+    default: break
+    }
+    let register = allocateVector()
+    move(value, to: register)
+    return register
+  }
+
+  mutating func move(_ value: StackValue, to register: XMMRegister) {
+    switch value.kind {
+    case .vector:
+      if value.number != register.rawValue { asm.movaps(register, XMMRegister(number: value.number)) }
+    case .constant:
+      if value.bits == 0 {
+        asm.xorps(register, register)
+      } else if free != 0 {
+        let scratch = Register(number: UInt8(truncatingIfNeeded: free.trailingZeroBitCount))
+        asm.mov(.b64, dst: scratch, immediate: value.bits)
+        if value.type == .f32 { asm.movd(register, scratch) } else { asm.movq(register, scratch) }
+      } else {
+        let scratch = Address(base: .rbp, displacement: slot(stack.count + 1).displacement)
+        storeConstant(value.bits, value.type, scratch)
+        loadVector(register, value.type, scratch)
+      }
+    case .local:
+      let home = locals[Int(value.index)]
+      if home.bit != noBit, inRegisters & (1 << UInt32(home.bit)) != 0 {
+        if home.bit - 16 != register.rawValue { asm.movaps(register, XMMRegister(number: home.bit - 16)) }
+      } else {
+        loadVector(register, home.type, Address(base: .rbp, displacement: home.slot))
+      }
+    case .slot: loadVector(register, value.type, slot(Int(value.index)))
+    case .register, .flags: preconditionFailure("not a vector value")
+    }
+  }
+
+  @inline(__always) mutating func writeVector(_ value: StackValue, into destination: XMMRegister? = nil) -> XMMRegister {
+    if let destination {
+      move(value, to: destination)
+      release(value)
+      return destination
+    }
+    if value.kind == .vector, isTemporary(XMMRegister(number: value.number)) {
+      return XMMRegister(number: value.number)
+    }
+    let register = allocateVector()
+    move(value, to: register)
+    return register
+  }
+
+  /// The memory that holds the value, where an instruction can take it from there.
+  @inline(__always) mutating func memoryOperand(_ value: StackValue) -> Address? {
+    switch value.kind {
+    case .slot: return slot(Int(value.index))
+    case .local:
+      let home = locals[Int(value.index)]
+      // A local with a register is better loaded into it: it will be used again.
+      guard home.bit == noBit, home.type == value.type else { return nil }
+      return Address(base: .rbp, displacement: home.slot)
+    default: return nil
+    }
+  }
+
+  /// Whether the value is in the register of this local, unread.
+  @inline(__always) func isRegister(_ value: StackValue, _ register: Register) -> Bool {
+    switch value.kind {
+    case .register: return value.number == register.rawValue
+    case .local: return locals[Int(value.index)].bit == register.rawValue
+    default: return false
+    }
+  }
+
+  @inline(__always) func isRegister(_ value: StackValue, _ register: XMMRegister) -> Bool {
+    switch value.kind {
+    case .vector: return value.number == register.rawValue
+    case .local: return locals[Int(value.index)].bit == register.rawValue &+ 16
+    default: return false
+    }
+  }
+
+  /// The register that the result should be computed in, because the next operator puts it into a local that
+  /// lives there. Asked after the operands have been popped.
+  @inline(__always) var destination: Register? {
+    let next = ops[position &+ 1]
+    guard next.opcode == .localSet || next.opcode == .localTee else { return nil }
+    let home = locals[Int(next.a)]
+    guard home.bit < 16, home.references == 0 else { return nil }
+    return Register(number: home.bit)
+  }
+
+  @inline(__always) var vectorDestination: XMMRegister? {
+    let next = ops[position &+ 1]
+    guard next.opcode == .localSet || next.opcode == .localTee else { return nil }
+    let home = locals[Int(next.a)]
+    guard home.bit != noBit, home.bit >= 16, home.references == 0 else { return nil }
+    return XMMRegister(number: home.bit &- 16)
+  }
+
+  // MARK: Local instructions
+
+  @inline(__always) mutating func localGet(_ op: Operator) {
+    // References are searched for when the local is set, so they are kept near the top.
+    if stack.count &- flushedHeight < 128 {
+      reference(op.a)
+      stack.append(StackValue(.local, op.type, index: op.a))
+      return
+    }
+    let value = StackValue(.local, op.type, index: op.a)
+    if op.type.isFloatOrVector {
+      let register = allocateVector()
+      move(value, to: register)
+      push(register, op.type)
+    } else {
+      let register = allocate()
+      move(value, to: register)
+      push(register, op.type)
+    }
+  }
+
+  /// Gives entries that still refer to the local a copy of its present value.
+  mutating func detach(_ local: UInt32) {
+    var i = flushedHeight
+    while locals[Int(local)].references > 0, i < stack.count {
+      if stack[i].kind == .local, stack[i].index == local {
+        let value = stack[i]
+        // A register if one is free, else the slot.
+        if value.type.isFloatOrVector ? freeVectors != 0 : free != 0 {
+          if value.type.isFloatOrVector {
+            let register = allocateVector()
+            move(value, to: register)
+            stack[i] = StackValue(.vector, value.type, number: register.rawValue)
+          } else {
+            let register = allocate()
+            move(value, to: register)
+            stack[i] = StackValue(.register, value.type, number: register.rawValue)
+          }
+          if spilledHeight > i { spilledHeight = i }
+        } else {
+          copy(value, to: slot(i))
+          stack[i] = StackValue(.slot, value.type, index: UInt32(i))
+        }
+        dereference(local)
+      }
+      i &+= 1
+    }
+  }
+
+  mutating func localSet(_ op: Operator, isTee: Bool) {
+    let value = pop()
+    if locals[Int(op.a)].references > 0 { detach(op.a) }
+    let home = locals[Int(op.a)]
+    if home.bit != noBit {
+      let bit: RegisterSet = 1 << UInt32(home.bit)
+      if value.kind == .local, value.index == op.a {
+        // Set to itself.
+      } else {
+        if home.bit < 16 {
+          move(value, to: Register(number: home.bit))
+        } else {
+          move(value, to: XMMRegister(number: home.bit - 16))
+        }
+        release(value)
+        inRegisters |= bit
+        inSlots &= ~bit
+      }
+      if isTee {
+        reference(op.a)
+        stack.append(StackValue(.local, op.type, index: op.a))
+      }
+      return
+    }
+    if home.slot != 0 {
+      switch value.kind {
+      case .constant: storeConstant(value.bits, value.type, Address(base: .rbp, displacement: home.slot))
+      case .local where value.index == op.a: break
+      default:
+        if value.type.isFloatOrVector {
+          let register = readVector(value)
+          storeVector(register, value.type, Address(base: .rbp, displacement: home.slot))
+          if isTee {
+            pushCopy(of: value, in: register)
+            return
+          }
+          release(register)
+        } else {
+          let register = read(value)
+          asm.store(Self.size(home.type), to: Address(base: .rbp, displacement: home.slot), src: register)
+          if isTee {
+            pushCopy(of: value, in: register)
+            return
+          }
+          release(register)
+        }
+      }
+    }
+    if isTee {
+      if value.kind == .local { reference(value.index) }
+      stack.append(value)
+    } else {
+      release(value)
+    }
+  }
+
+  /// After `local.tee`: the value again, from the register that holds it if that is its own.
+  private mutating func pushCopy(of value: StackValue, in register: Register) {
+    if isTemporary(register) {
+      push(register, value.type)
+    } else {
+      // The register of another local.
+      reference(value.index)
+      stack.append(value)
+    }
+  }
+
+  private mutating func pushCopy(of value: StackValue, in register: XMMRegister) {
+    if isTemporary(register) {
+      push(register, value.type)
+    } else {
+      reference(value.index)
+      stack.append(value)
+    }
+  }
+}
