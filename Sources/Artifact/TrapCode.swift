@@ -2,7 +2,7 @@
 ///
 /// The numbers are part of the artifact format and of the C side of the host support
 /// (`precast_trap_code` in `precast_host.h` repeats those it needs); never reuse one.
-public enum TrapCode: UInt8, Sendable, CaseIterable {
+public enum TrapCode: UInt8, Sendable, CaseIterable, BitwiseCopyable {
   /// An `unreachable` instruction was executed.
   case unreachable = 1
   /// A load, store or bulk operation reached past the end of a linear memory.

@@ -37,6 +37,7 @@ final class CompiledChunk: @unchecked Sendable {
 }
 
 /// The work of compiling all bodies of a module, shared by its workers.
+@safe
 final class ChunkedCompilation: @unchecked Sendable {
   private let environment: ModuleEnvironment
   private let ranges: [Range<Int>]
@@ -104,7 +105,7 @@ final class ChunkedCompilation: @unchecked Sendable {
       handles.append(handle)
     }
     work(onProgress: onProgress)
-    for handle in handles { unsafe pthread_join(handle, nil) }
+    for handle in handles { pthread_join(handle, nil) }
 
     let failed = failedChunk.load(ordering: .acquiring)
     if failed < ranges.count, let error = unsafe errors[failed] { throw error }

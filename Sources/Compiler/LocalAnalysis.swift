@@ -30,7 +30,7 @@ struct LoopSummary: BitwiseCopyable {
 }
 
 /// The control structure, as the sweeps see it.
-private struct Scope: BitwiseCopyable {
+struct AnalysisScope: BitwiseCopyable {
   var opener: UInt32
   /// Index of the loop's summary, or `UInt32.max`.
   var loop: UInt32
@@ -53,7 +53,7 @@ struct LocalAnalysis: ~Copyable {
   /// Whether there is a call that leaves the instance: through an import or a table.
   var leavesInstance = false
 
-  private var scopes = FlatBuffer<Scope>(capacity: 64)
+  private var scopes = FlatBuffer<AnalysisScope>(capacity: 64)
 
   static func isCall(_ opcode: Opcode) -> Bool {
     switch opcode {
@@ -81,7 +81,7 @@ struct LocalAnalysis: ~Copyable {
   private mutating func forward(
     _ ops: borrowing OperatorBuffer, importedFunctions: Int, bits: borrowing FlatBuffer<LocalHome>
   ) {
-    scopes.append(Scope(opener: .max, loop: .max))
+    scopes.append(AnalysisScope(opener: .max, loop: .max))
     var currentLoop = UInt32.max
     for i in 0..<ops.count {
       let op = ops[i]
@@ -96,9 +96,9 @@ struct LocalAnalysis: ~Copyable {
           loops[Int(currentLoop)].assigned |= 1 << UInt32(bit)
         }
       case .block, .if:
-        scopes.append(Scope(opener: UInt32(i), loop: .max))
+        scopes.append(AnalysisScope(opener: UInt32(i), loop: .max))
       case .loop:
-        scopes.append(Scope(opener: UInt32(i), loop: UInt32(loops.count)))
+        scopes.append(AnalysisScope(opener: UInt32(i), loop: UInt32(loops.count)))
         // Remember the enclosing loop in `labelLive`; it is set anew by the backward sweep.
         scopes[scopes.count - 1].labelLive = currentLoop
         currentLoop = UInt32(loops.count)
@@ -158,16 +158,16 @@ struct LocalAnalysis: ~Copyable {
         let opener = info[i]
         guard opener != .max else {
           live = 0
-          scopes.append(Scope(opener: opener, loop: .max))
+          scopes.append(AnalysisScope(opener: opener, loop: .max))
           continue
         }
         let outer = scopes[scopes.count - 1].cumulativeLive
         if ops[Int(opener)].opcode == .loop {
           let header = loops[Int(info[Int(opener)])].used | live | outer
-          scopes.append(Scope(opener: opener, loop: 0, labelLive: header, cumulativeLive: header))
+          scopes.append(AnalysisScope(opener: opener, loop: 0, labelLive: header, cumulativeLive: header))
           info[Int(opener)] = header
         } else {
-          scopes.append(Scope(opener: opener, loop: .max, labelLive: live, cumulativeLive: outer | live))
+          scopes.append(AnalysisScope(opener: opener, loop: .max, labelLive: live, cumulativeLive: outer | live))
           info[Int(opener)] = live
         }
       case .else:

@@ -85,13 +85,13 @@ final class TextLayout {
             returns: span.extracting(Int(function.firstReturn)..<Int(function.returnEnd)), base: function.start)
         }
         // The chunk keeps the bytes, and this object the chunk.
-        chunk.map.withUnsafeBytes { bytes in
+        unsafe chunk.map.withUnsafeBytes { bytes in
           if function.mapBytes > 0, let base = bytes.baseAddress {
             unsafe addressMap.append(
               CodeRun(textOffset: UInt32(offset), base: base + mapOffset, count: Int(function.mapBytes)))
           }
         }
-        chunk.traps.withUnsafeBytes { bytes in
+        unsafe chunk.traps.withUnsafeBytes { bytes in
           if function.trapBytes > 0, let base = bytes.baseAddress {
             unsafe traps.append(
               CodeRun(textOffset: UInt32(offset), base: base + trapOffset, count: Int(function.trapBytes)))
@@ -135,7 +135,7 @@ final class TextLayout {
     for k in 0..<builder.pieceCount {
       let piece = builder.piece(k)
       let bytes = unsafe piece.bytes
-      guard let base = unsafe bytes.baseAddress else { continue }
+      guard let base = bytes.baseAddress else { continue }
       unsafe input.text.append(
         TextPiece(textOffset: UInt64(piece.textOffset), base: base, count: bytes.count))
     }

@@ -406,7 +406,7 @@ extension FunctionCompiler {
       let table = asm.makeLabel()
       let base = allocate(excluding: 1)
       asm.leaLabel(base, table)
-      asm.loadSignExtended(.b32, to: .b64, dst: index, from: Address(base: base, index: index, scale: 4))
+      asm.loadSignExtended(from: .b32, to: .b64, dst: index, from: Address(base: base, index: index, scale: 4))
       asm.alu(.add, .b64, dst: index, src: base)
       asm.jmp(index)
       release(base)

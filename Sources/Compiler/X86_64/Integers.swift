@@ -411,7 +411,7 @@ extension FunctionCompiler {
     let source = read(pop())
     release(source)
     let register = destination ?? allocate()
-    asm.moveSignExtended(from, to: size, dst: register, src: source)
+    asm.moveSignExtended(from: from, to: size, dst: register, src: source)
     push(register, Self.type(size))
   }
 

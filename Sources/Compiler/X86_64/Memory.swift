@@ -76,7 +76,7 @@ extension FunctionCompiler {
     if size == Self.size(type) {
       asm.load(size, dst: register, from: access.address)
     } else if signed {
-      asm.loadSignExtended(size, to: Self.size(type), dst: register, from: access.address)
+      asm.loadSignExtended(from: size, to: Self.size(type), dst: register, from: access.address)
     } else if size == .b32 {
       asm.load(.b32, dst: register, from: access.address)
     } else {
