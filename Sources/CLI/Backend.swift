@@ -2,6 +2,7 @@
 
 import Precast
 import PrecastArtifact
+import PrecastCompiler
 import PrecastLoader
 import PrecastWasm
 
@@ -14,12 +15,20 @@ enum Backend {
     _ wasm: WasmBinary, settings: CompilerSettings, threads: Int?, to output: String, _ timings: inout Timings,
     progress: ProgressLine
   ) throws {
-    throw Failure("this build has no compiler")
+    var compiler = Compiler(settings: settings, threads: threads)
+    compiler.onProgress = { done, total in progress.update(done: done, of: total) }
+    do {
+      timings.add(try compiler.compile(wasm, toFile: output))
+    } catch CompilerError.wasm(let error) {
+      throw error
+    } catch CompilerError.writer(let error) {
+      throw error
+    }
   }
 
   /// Compiles a module for this process.
   static func module(_ wasm: WasmBinary, settings: CompilerSettings, engine: Engine) throws -> Module {
-    throw Failure("this build has no compiler")
+    try Module(engine: engine, wasm: wasm, settings: settings)
   }
 
   /// What `inspect` shows.

@@ -1,6 +1,7 @@
 // What `--timings` prints: one line a step, on standard error, in the order of the steps.
 
 import Glibc
+import PrecastCompiler
 
 /// Collects how long named steps took, in wall-clock time.
 struct Timings {
@@ -19,6 +20,15 @@ struct Timings {
     let start = Self.now()
     defer { steps.append((name, Self.now() - start)) }
     return try body()
+  }
+
+  /// Takes over the steps of a compilation.
+  mutating func add(_ statistics: CompilationStatistics) {
+    let parts = [
+      ("decode", statistics.decode), ("functions", statistics.functions), ("layout", statistics.layout),
+      ("write", statistics.write),
+    ]
+    for (name, seconds) in parts { steps.append((name, UInt64(max(0, seconds) * 1e9))) }
   }
 
   /// One line a step: the name, and the time with three digits that matter.

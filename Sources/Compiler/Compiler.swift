@@ -117,7 +117,9 @@ public struct Compiler: Sendable {
 
     let total = module.bodies.reduce(0) { $0 + $1.body.count }
     let compilation = ChunkedCompilation(environment: environment)
-    let report: (@Sendable (Int) -> Void)? = onProgress.map { callback in { @Sendable (done: Int) in callback(done, total) } }
+    let report: (@Sendable (Int) -> Void)? = onProgress.map { callback in
+      { @Sendable (done: Int) in callback(done, total) }
+    }
     let chunks = try compilation.run(threads: threads ?? Self.processorCount, onProgress: report)
     statistics.functions = clock.lap()
     statistics.functionCount = module.bodies.count

@@ -135,13 +135,17 @@ extension FunctionCompiler {
     moves.removeAll()
     for i in 0..<count {
       let place = environment.signatures.parameter(target, i)
-      guard place.kind == .vector, let source = vectorSource(stack[first + i]), source != place.register else { continue }
+      guard place.kind == .vector, let source = vectorSource(stack[first + i]), source != place.register else {
+        continue
+      }
       moves.append(RegisterMove(destination: place.register, source: source))
     }
     performVectorMoves()
     for i in 0..<count {
       let place = environment.signatures.parameter(target, i)
-      guard place.kind == .general, let source = generalSource(stack[first + i]), source != place.register else { continue }
+      guard place.kind == .general, let source = generalSource(stack[first + i]), source != place.register else {
+        continue
+      }
       moves.append(RegisterMove(destination: place.register, source: source))
     }
     performMoves()
@@ -155,7 +159,9 @@ extension FunctionCompiler {
       switch place.kind {
       case .general where generalSource(value) == nil: move(value, to: Register(number: place.register))
       case .vector where vectorSource(value) == nil:
-        if value.kind == .constant, value.bits != 0 { constantScratch = true } else {
+        if value.kind == .constant, value.bits != 0 {
+          constantScratch = true
+        } else {
           move(value, to: XMMRegister(number: place.register))
         }
       default: break

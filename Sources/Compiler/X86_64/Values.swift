@@ -430,7 +430,8 @@ extension FunctionCompiler {
     }
   }
 
-  @inline(__always) mutating func writeVector(_ value: StackValue, into destination: XMMRegister? = nil) -> XMMRegister {
+  @inline(__always) mutating func writeVector(_ value: StackValue, into destination: XMMRegister? = nil) -> XMMRegister
+  {
     if let destination {
       move(value, to: destination)
       release(value)
