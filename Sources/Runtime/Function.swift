@@ -56,17 +56,16 @@ public struct Function: Equatable {
       throw RuntimeError(
         .typeMismatch, "argument \(index) is \(argument.type), but the function's type is \(type)")
     }
-    // References that are on their way to their first frame are kept by the array.
-    return try withExtendedLifetime(arguments) {
-      try withSlots(max(type.parameters.count, type.results.count)) { slots in
-        for (index, argument) in arguments.enumerated() { try slots.setValue(index, argument) }
-        try enter(slots)
-        var results: [Value] = []
-        results.reserveCapacity(type.results.count)
-        for (index, result) in type.results.enumerated() { results.append(slots.value(index, as: result)) }
-        return results
-      }
-    }
+    let count = max(type.parameters.count, type.results.count)
+    let taken = store.takeSlots(count)
+    defer { store.giveBack(taken) }
+    let slots = unsafe ValueSlots(base: taken.base, count: count, store: store)
+    for (index, argument) in arguments.enumerated() { try slots.setValue(index, argument) }
+    try enter(slots)
+    var results: [Value] = []
+    results.reserveCapacity(type.results.count)
+    for (index, result) in type.results.enumerated() { results.append(slots.value(index, as: result)) }
+    return results
   }
 
   /// Calls the function; see ``invoke(_:)``.
@@ -82,22 +81,12 @@ public struct Function: Equatable {
     slotCount: Int, prepare: (borrowing ValueSlots) throws -> Void, finish: (borrowing ValueSlots) throws -> R
   ) throws -> R {
     let count = unsafe max(slotCount, Int(reference.pointee.slotCount))
-    let base = unsafe store.slotStack.push(count)
-    defer { store.slotStack.pop(count) }
-    let slots = unsafe ValueSlots(base: base, count: count, store: store)
+    let taken = store.takeSlots(count)
+    defer { store.giveBack(taken) }
+    let slots = unsafe ValueSlots(base: taken.base, count: count, store: store)
     try prepare(slots)
     try enter(slots)
     return try finish(slots)
-  }
-
-  /// Lends slots on the stack. References in them are not found by the collector: nothing may be collected between
-  /// writing arguments and entering, or between returning and reading results.
-  @inlinable
-  func withSlots<R>(_ count: Int, _ body: (borrowing ValueSlots) throws -> R) throws -> R {
-    try unsafe withUnsafeTemporaryAllocation(byteCount: max(count, 1) &* 16, alignment: 16) { buffer in
-      guard let base = buffer.baseAddress else { throw RuntimeError(.limit, "no memory for arguments") }
-      return try body(unsafe ValueSlots(base: base, count: count, store: store))
-    }
   }
 
   /// Enters the function with its arguments in `slots`, which must be enough for parameters and results.

@@ -59,14 +59,13 @@ private let hostCallback:
     let entity = unsafe Unmanaged<HostFunctionEntity>.fromOpaque(
       host.load(fromByteOffset: ContextLayout.opaque0, as: UnsafeRawPointer.self))
     return unsafe entity._withUnsafeGuaranteedRef { entity in
-      let store = unsafe entity.store
       do {
         try entity.body(
-          unsafe Caller(store: store, context: caller),
-          unsafe ValueSlots(base: slots, count: entity.slotCount, store: store))
+          unsafe Caller(store: entity.store, context: caller),
+          unsafe ValueSlots(base: slots, count: entity.slotCount, store: entity.store))
         return 0
       } catch {
-        store.pendingError = error
+        unsafe entity.store.pendingError = error
         return 1
       }
     }

@@ -6,6 +6,17 @@
 
 import PrecastWasm
 
+/// Slots taken from a stack, and what the stack must be told when they are given back.
+@safe
+@usableFromInline
+struct TakenSlots {
+  // Memory of the stack, which its store keeps.
+  @usableFromInline let base: UnsafeMutableRawPointer
+  let top: UnsafeMutableRawPointer
+  let end: UnsafeMutableRawPointer
+  let chunk: Int
+}
+
 /// A stack of 16-byte slots, in chunks that never move: calls that are under way point into them.
 @safe
 final class SlotStack {
@@ -14,16 +25,30 @@ final class SlotStack {
     // Owned by the stack, freed in its `deinit`.
     let base: UnsafeMutableRawPointer
     let capacity: Int
+    /// Slots in use, up to date only while a later chunk is current.
     var used: Int
   }
+  /// Where the next slot is, in memory of its own: checking access to a class's fields costs more than the rest.
+  @safe
+  private struct State {
+    var top: UnsafeMutableRawPointer
+    var end: UnsafeMutableRawPointer
+    var chunk: Int
+  }
   private var chunks: [Chunk] = []
-  private var current = 0
+  private let state: UnsafeMutablePointer<State>
   private static let chunkCapacity = 1024
 
-  init() { chunks.append(Self.makeChunk(Self.chunkCapacity)) }
+  init() {
+    let chunk = Self.makeChunk(Self.chunkCapacity)
+    chunks.append(chunk)
+    unsafe state = UnsafeMutablePointer<State>.allocate(capacity: 1)
+    unsafe state.initialize(to: State(top: chunk.base, end: chunk.base + chunk.capacity * 16, chunk: 0))
+  }
 
   deinit {
     for chunk in chunks { unsafe chunk.base.deallocate() }
+    unsafe state.deallocate()
   }
 
   private static func makeChunk(_ capacity: Int) -> Chunk {
@@ -32,29 +57,51 @@ final class SlotStack {
     return unsafe Chunk(base: base, capacity: capacity, used: 0)
   }
 
-  /// Takes `count` slots, which are the caller's until `pop` with the same count. Last in, first out.
-  func push(_ count: Int) -> UnsafeMutableRawPointer {
-    while chunks[current].capacity - chunks[current].used < count {
-      if current + 1 == chunks.count { chunks.append(Self.makeChunk(max(Self.chunkCapacity, count))) }
-      current += 1
+  /// Takes `count` slots, which are the caller's until `giveBack`. Last in, first out.
+  func take(_ count: Int) -> TakenSlots {
+    let (top, end, chunk) = unsafe (state.pointee.top, state.pointee.end, state.pointee.chunk)
+    if unsafe end - top >= count * 16 {
+      unsafe state.pointee.top = top + count * 16
+      return unsafe TakenSlots(base: top, top: top, end: end, chunk: chunk)
     }
-    let slots = unsafe chunks[current].base + chunks[current].used * 16
-    chunks[current].used += count
-    return unsafe slots
+    let base = unsafe useNextChunk(count)
+    return unsafe TakenSlots(base: base, top: top, end: end, chunk: chunk)
   }
 
-  /// Gives back the `count` slots that were taken last.
-  func pop(_ count: Int) {
-    chunks[current].used -= count
-    while current > 0 && chunks[current].used == 0 { current -= 1 }
+  /// Gives back the slots that were taken last.
+  func giveBack(_ taken: TakenSlots) {
+    unsafe state.pointee = unsafe State(top: taken.top, end: taken.end, chunk: taken.chunk)
+  }
+
+  @inline(never)
+  private func useNextChunk(_ count: Int) -> UnsafeMutableRawPointer {
+    let current = unsafe state.pointee.chunk
+    chunks[current].used = unsafe (state.pointee.top - chunks[current].base) / 16
+    if current + 1 == chunks.count || chunks[current + 1].capacity < count {
+      // No later chunk is in use.
+      for chunk in chunks[(current + 1)...] { unsafe chunk.base.deallocate() }
+      chunks.removeSubrange((current + 1)...)
+      chunks.append(Self.makeChunk(max(Self.chunkCapacity, count)))
+    }
+    let next = chunks[current + 1]
+    unsafe state.pointee = unsafe State(
+      top: next.base + count * 16, end: next.base + next.capacity * 16, chunk: current + 1)
+    return unsafe next.base
   }
 
   /// Calls `body` with each 64-bit word of the slots in use.
   func forEachWord(_ body: (UInt64) -> Void) {
+    let current = unsafe state.pointee.chunk
+    chunks[current].used = unsafe (state.pointee.top - chunks[current].base) / 16
     for chunk in chunks[...current] {
       for word in 0..<chunk.used * 2 {
         unsafe body(chunk.base.load(fromByteOffset: word * 8, as: UInt64.self))
       }
     }
   }
+}
+
+extension Store {
+  @usableFromInline func takeSlots(_ count: Int) -> TakenSlots { slotStack.take(count) }
+  @usableFromInline func giveBack(_ taken: TakenSlots) { slotStack.giveBack(taken) }
 }

@@ -30,14 +30,15 @@ extension Function {
     }
     let count = max(parameters.count, results.count)
     return { (argument: repeat each Parameter) throws -> (repeat each Result) in
-      try self.withSlots(count) { slots in
-        var index = -1
-        // Pack expansions are evaluated in order, so the counter walks over the parameters, then over the results.
-        repeat try (each argument).write(to: slots, at: nextIndex(&index))
-        try self.enter(slots)
-        index = -1
-        return (repeat (each Result).read(from: slots, at: nextIndex(&index)))
-      }
+      let taken = self.store.takeSlots(count)
+      defer { self.store.giveBack(taken) }
+      let slots = unsafe ValueSlots(base: taken.base, count: count, store: self.store)
+      var index = -1
+      // Pack expansions are evaluated in order, so the counter walks over the parameters, then over the results.
+      repeat try (each argument).write(to: slots, at: nextIndex(&index))
+      try self.enter(slots)
+      index = -1
+      return (repeat (each Result).read(from: slots, at: nextIndex(&index)))
     }
   }
 }

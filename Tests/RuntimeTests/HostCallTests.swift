@@ -114,3 +114,33 @@ import Testing
     #expect(try instance.call("run") == [.i32(99)])
   }
 }
+
+@Suite struct Slots {
+  @Test func stayInPlaceWhileManyAreTaken() throws {
+    let store = World().store
+    let count = 300
+    let type = FunctionType(parameters: Array(repeating: .i64, count: count), results: [.i64])
+    let box = Box<Function>()
+    // Nested far deeper than one chunk of slots; each call's own must be as they were when it comes back.
+    let function = Function(
+      store: store, type: type,
+      raw: { _, slots in
+        let depth = slots[u64: 0]
+        if depth > 0 {
+          let inner = try box.value?.invokeRaw(slotCount: count) { inner in
+            for index in 0..<count { inner[u64: index] = depth - 1 }
+          } finish: {
+            $0[u64: 0]
+          }
+          try #require(inner == depth - 1)
+          for index in 0..<count { try #require(slots[u64: index] == depth) }
+        }
+        slots[u64: 0] = depth
+      })
+    box.value = function
+    defer { box.value = nil }
+    for _ in 0..<3 {
+      #expect(try function.invoke(Array(repeating: .i64(20), count: count)) == [.i64(20)])
+    }
+  }
+}
