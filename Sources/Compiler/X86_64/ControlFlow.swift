@@ -246,12 +246,15 @@ extension FunctionCompiler {
     let results = Int(frame.signature.resultCount)
     if frame.kind == .loop || !frame.isTarget {
       // Only falling out of it leads here.
-      if !isReachable { truncateStack(to: Int(frame.height)) }
       control.removeLast()
-      if !isReachable {
-        // Dead code follows, up to an `end` or `else`; keep the heights right.
-        return
-      }
+      if isReachable { return }
+      // Nothing does. Validation takes what follows for live, and so does the buffer: it is compiled, with
+      // values that do not matter, and a state that asks nothing of any label.
+      truncateStack(to: Int(frame.height))
+      for i in 0..<results { pushConstant(0, environment.module.types.pool[Int(frame.signature.resultStart) + i]) }
+      inRegisters = .max
+      inSlots = .max
+      isReachable = true
       return
     }
     if isReachable {
