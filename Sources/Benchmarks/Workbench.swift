@@ -63,7 +63,7 @@ struct Workbench {
     note(&report)
     for workload in workloads {
       let contenders = [("precast", compileCommand(workload))] + peerCommands { compileCommand(workload, peer: $0) }
-      try measure("compile, \(runs) runs each", workload.name, contenders, [.wall, .peak, .processor], &report)
+      try measure("compile, \(runs) runs each", workload.name, contenders, [.wall, .processor, .peak], &report)
     }
   }
 
@@ -98,7 +98,7 @@ struct Workbench {
             "run", "-C", "compiler=\(peer)", "--allow-precompiled", "--dir", "\(folder)::/io", artifact(workload, peer),
           ] + workload.arguments, accepted: workload.accepted)
       }
-      try measure("run, \(runs) runs each", workload.name, [("precast", ours)] + peers, [.wall, .peak], &report)
+      try measure("run, \(runs) runs each", workload.name, [("precast", ours)] + peers, [.wall, .processor, .peak], &report)
     }
   }
 

@@ -1,0 +1,98 @@
+// The way that every program takes in these tests: a module's binary is compiled to a file, and what runs is loaded from
+// that file. Nothing of the compilation stays in memory.
+
+import Foundation
+import Precast
+import PrecastArtifact
+import PrecastCompiler
+import PrecastRuntime
+import PrecastWASI
+import PrecastWasm
+import Testing
+
+/// Compiles modules into a directory of its own, and loads them from there.
+final class RealPath {
+  let engine = Engine()
+  private let directory: TemporaryDirectory
+  /// The artifacts so far.
+  private(set) var artifacts: [URL] = []
+
+  init() throws { directory = try TemporaryDirectory() }
+
+  /// Compiles a module to a new file.
+  ///
+  /// - Throws: `WasmError` for a module that is not accepted.
+  func compile(wasm: URL, threads: Int? = nil) throws -> URL {
+    let name = wasm.deletingPathExtension().lastPathComponent
+    let artifact = directory.appending("\(artifacts.count)-\(name).cwasm")
+    let binary = WasmBinary([UInt8](try Data(contentsOf: wasm)))
+    do {
+      _ = try Compiler(threads: threads).compile(binary, toFile: artifact.path)
+    } catch CompilerError.wasm(let error) {
+      throw error
+    }
+    artifacts.append(artifact)
+    return artifact
+  }
+
+  /// Compiles a module to a new file, and loads that.
+  func module(wasm: URL) throws -> Module {
+    try Module(engine: engine, deserializeFile: compile(wasm: wasm).path)
+  }
+
+  /// Runs a WASI command to its end.
+  ///
+  /// - Returns: its exit status.
+  func runCommand(_ module: Module, _ configuration: WASIConfiguration) throws -> Int {
+    let store = Store(engine: engine)
+    var imports = Imports()
+    let wasi = try WASI(configuration)
+    wasi.define(in: &imports, store: store)
+    do {
+      let instance = try module.instantiate(store: store, imports: imports)
+      guard let start = instance.exports[function: "_start"] else { throw SpecError("there is no _start") }
+      _ = try start.invoke([])
+      return 0
+    } catch let exit as WASIExit {
+      return Int(exit.code)
+    }
+  }
+
+  /// What `precast inspect` prints about an artifact.
+  func inspect(_ artifact: URL, json: Bool) throws -> String {
+    try Data(contentsOf: artifact).withUnsafeBytes { bytes in
+      let base = try #require(bytes.baseAddress)
+      let summary = try ArtifactSummary(Artifact(ByteRegion(base: base, count: bytes.count)))
+      return json ? summary.json : summary.text
+    }
+  }
+}
+
+/// The host module that the suite's scripts import from.
+func spectest(_ store: Store) throws -> Imports {
+  var imports = Imports()
+  func function(_ name: String, _ parameters: [PrecastWasm.ValueType]) {
+    let type = PrecastWasm.FunctionType(parameters: parameters, results: [])
+    imports.define(module: "spectest", name: name, Function(store: store, type: type) { _, _ in [] })
+  }
+  func global(_ name: String, _ value: Value) throws {
+    let type = PrecastWasm.GlobalType(value: value.type, isMutable: false)
+    imports.define(module: "spectest", name: name, try Global(store: store, type: type, value: value))
+  }
+  function("print", [])
+  function("print_i32", [.i32])
+  function("print_i64", [.i64])
+  function("print_f32", [.f32])
+  function("print_f64", [.f64])
+  function("print_i32_f32", [.i32, .f32])
+  function("print_f64_f64", [.f64, .f64])
+  try global("global_i32", .i32(666))
+  try global("global_i64", .i64(666))
+  try global("global_f32", .f32(Float(666.6).bitPattern))
+  try global("global_f64", .f64(Double(666.6).bitPattern))
+  let table = PrecastWasm.TableType(element: .funcref, limits: .init(minimum: 10, maximum: 20))
+  imports.define(module: "spectest", name: "table", try Table(store: store, type: table))
+  let memory = PrecastWasm.MemoryType(limits: .init(minimum: 1, maximum: 2))
+  imports.define(module: "spectest", name: "memory", try Memory(store: store, type: memory))
+  return imports
+}
