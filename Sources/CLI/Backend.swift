@@ -10,20 +10,19 @@ import PrecastWasm
 let precastVersion = "0.1.0"
 
 enum Backend {
-  /// Compiles a module and writes the artifact.
+  /// Compiles a module and writes the artifact; adds the steps to the timings.
   static func compile(
     _ wasm: WasmBinary, settings: CompilerSettings, threads: Int?, to output: String, _ timings: inout Timings,
     progress: ProgressLine
-  ) throws {
+  ) throws(CompilerError) {
     var compiler = Compiler(settings: settings, threads: threads)
-    compiler.onProgress = { done, total in progress.update(done: done, of: total) }
-    do {
-      timings.add(try compiler.compile(wasm, toFile: output))
-    } catch CompilerError.wasm(let error) {
-      throw error
-    } catch CompilerError.writer(let error) {
-      throw error
-    }
+    compiler.onProgress = { progress.update(done: $0, of: $1) }
+    let statistics = try compiler.compile(wasm, toFile: output)
+    timings.add("compile", seconds: statistics.decode + statistics.functions + statistics.layout)
+    timings.add("  decode", seconds: statistics.decode)
+    timings.add("  functions", seconds: statistics.functions)
+    timings.add("  layout", seconds: statistics.layout)
+    timings.add("write", seconds: statistics.write)
   }
 
   /// Compiles a module for this process.

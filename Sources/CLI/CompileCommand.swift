@@ -1,7 +1,7 @@
 import ArgumentParser
 import Glibc
 import PrecastArtifact
-import PrecastArtifactWriter
+import PrecastCompiler
 import PrecastWasm
 
 struct CompileCommand: ParsableCommand {
@@ -54,12 +54,8 @@ struct CompileCommand: ParsableCommand {
       try ProgressLine.during("compiling \(input)") { line in
         try Backend.compile(wasm, settings: settings, threads: threads, to: output, &timings, progress: line)
       }
-    } catch let error as WasmError {
-      throw Failure("\(input): \(error)")
-    } catch let error as ArtifactWriterError {
+    } catch CompilerError.writer(let error) {
       throw Failure("\(output): could not \(error.operation): \(error.message)")
-    } catch let failure as Failure {
-      throw failure
     } catch {
       throw Failure("\(input): \(error)")
     }

@@ -1,7 +1,6 @@
 // What `--timings` prints: one line a step, on standard error, in the order of the steps.
 
 import Glibc
-import PrecastCompiler
 
 /// Collects how long named steps took, in wall-clock time.
 struct Timings {
@@ -22,13 +21,9 @@ struct Timings {
     return try body()
   }
 
-  /// Takes over the steps of a compilation.
-  mutating func add(_ statistics: CompilationStatistics) {
-    let parts = [
-      ("decode", statistics.decode), ("functions", statistics.functions), ("layout", statistics.layout),
-      ("write", statistics.write),
-    ]
-    for (name, seconds) in parts { steps.append((name, UInt64(max(0, seconds) * 1e9))) }
+  /// Remembers a step that somebody else has measured.
+  mutating func add(_ name: String, seconds: Double) {
+    steps.append((name, UInt64(max(0, seconds * 1e9))))
   }
 
   /// One line a step: the name, and the time with three digits that matter.
