@@ -93,6 +93,7 @@ struct RunOptions: Equatable {
     case "--invoke":
       invoke = value
     case "--cpu-features":
+      guard (try? CPUFeatureOption.parse(value)) != nil else { return false }
       cpuFeatures = value
     default:
       return false

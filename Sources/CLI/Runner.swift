@@ -139,6 +139,7 @@ struct Runner {
     configuration.arguments = options.invoke == nil ? [name] + options.arguments : [name]
     configuration.environment = options.environment.compactMap { $0.split(atFirst: "=") }.map { ($0.0, $0.1) }
     configuration.preopens = options.directories.map { .init(hostPath: $0.host, guestPath: $0.guest) }
+    configuration.raisesBrokenPipes = true
     configuration.standardInput = .inherit
     configuration.standardOutput = .inherit
     configuration.standardError = .inherit
@@ -147,15 +148,16 @@ struct Runner {
 
   // MARK: Traps
 
-  /// What happened, and one line a frame; of a long backtrace, both ends.
+  /// What happened, and one line a frame; of a long backtrace, both ends, as far as they are known.
   private static func describe(_ trap: Trap) -> String {
+    let outer = trap.isTruncated ? 0 : framesShown.outer
+    let left = trap.frames.count - framesShown.inner - outer
     var text = "wasm trap: \(trap.message)"
-    let skipped = trap.frames.count - framesShown.inner - framesShown.outer
     for (index, frame) in trap.frames.enumerated() {
-      if skipped > 1 && index == framesShown.inner { text += "\n  ... \(skipped) more" }
-      if skipped > 1 && index >= framesShown.inner && index < framesShown.inner + skipped { continue }
+      if left > 1 && index >= framesShown.inner && index < framesShown.inner + left { continue }
+      if left > 1 && index == framesShown.inner + left { text += "\n  ... \(left) more" }
       text += "\n  \(index): \(frame)"
     }
-    return trap.isTruncated ? text + "\n  ..." : text
+    return trap.isTruncated ? text + "\n  ... and more than can be counted" : text
   }
 }

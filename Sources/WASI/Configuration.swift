@@ -21,6 +21,9 @@ public struct WASIConfiguration {
   public var standardOutput: WASIOutput = .null
   /// Descriptor 2.
   public var standardError: WASIOutput = .null
+  /// Whether the guest's writing to a pipe that nobody reads any more may raise SIGPIPE in the host, and so end the process
+  /// as it would end a native program. Otherwise the guest gets `EPIPE`, and the host never hears of it.
+  public var raisesBrokenPipes = false
   /// How many descriptors the guest may have open at a time; each costs the host one as well.
   public var maximumDescriptors = 1024
 

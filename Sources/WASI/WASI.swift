@@ -46,7 +46,7 @@ internal import Glibc
     }
     environment = try StringList(configuration.environment.map { "\($0.name)=\($0.value)" }, what: "variable")
     preopenNames = configuration.preopens.map { Array($0.guestPath.utf8) }
-    ignoresBrokenPipes = precast_ignores_sigpipe() == 1
+    ignoresBrokenPipes = configuration.raisesBrokenPipes || precast_ignores_sigpipe() == 1
     descriptors = DescriptorTable(limit: max(configuration.maximumDescriptors, 3 + configuration.preopens.count))
     // Untouched pages of these cost nothing, so a guest that needs none of them pays nothing.
     unsafe vectors = .allocate(capacity: Self.vectorCapacity)

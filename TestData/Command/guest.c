@@ -49,8 +49,10 @@ int main(int argc, char **argv) {
     again = deeper;
     return again(0);
   }
-  if (!strcmp(verb, "endless"))
-    for (;;) puts("y");
+  if (!strcmp(verb, "endless")) {
+    while (puts("y") != EOF) continue;
+    return 1;
+  }
   for (int i = 0; i < argc; i++) puts(argv[i]);
   return 0;
 }

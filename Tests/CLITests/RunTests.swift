@@ -110,11 +110,14 @@ import Testing
     #expect(outcome.errors.contains("nowhere"))
   }
 
-  @Test func aClosedPipeEndsTheGuest() throws {
+  /// As for any program: the signal ends it, unless whoever started it had the signal ignored; then writing fails.
+  @Test(arguments: [("default", "141"), ("ignore", "1")])
+  func aClosedPipeEndsTheGuest(disposition: String, status: String) throws {
     try folder.add("guest.wasm")
     let outcome = try Command.shell(
-      "\"$precast\" run guest.wasm endless | head -n 1; echo \"${PIPESTATUS[0]}\"", in: folder)
-    #expect(outcome.lines == ["y", "141"])
+      "env --\(disposition)-signal=PIPE \"$precast\" run guest.wasm endless | head -n 1; echo \"${PIPESTATUS[0]}\"",
+      in: folder)
+    #expect(outcome.lines == ["y", status])
   }
 
   // MARK: Exit codes
