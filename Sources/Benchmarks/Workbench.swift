@@ -98,7 +98,8 @@ struct Workbench {
             "run", "-C", "compiler=\(peer)", "--allow-precompiled", "--dir", "\(folder)::/io", artifact(workload, peer),
           ] + workload.arguments, accepted: workload.accepted)
       }
-      try measure("run, \(runs) runs each", workload.name, [("precast", ours)] + peers, [.wall, .processor, .peak], &report)
+      try measure(
+        "run, \(runs) runs each", workload.name, [("precast", ours)] + peers, [.wall, .processor, .peak], &report)
     }
   }
 
