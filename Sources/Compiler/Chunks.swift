@@ -23,16 +23,19 @@ final class CompiledChunk: @unchecked Sendable {
   let map: CodeBuffer
   let traps: CodeBuffer
   let returns: FlatBuffer<UInt32>
+  /// Types of indirect calls.
+  let indirectTypes: [UInt32]
 
   init(
     code: CodeChunk, functions: consuming FlatBuffer<FunctionRecord>, map: consuming CodeBuffer,
-    traps: consuming CodeBuffer, returns: consuming FlatBuffer<UInt32>
+    traps: consuming CodeBuffer, returns: consuming FlatBuffer<UInt32>, indirectTypes: [UInt32]
   ) {
     self.code = code
     self.functions = functions
     self.map = map
     self.traps = traps
     self.returns = returns
+    self.indirectTypes = indirectTypes
   }
 }
 
@@ -143,10 +146,7 @@ final class ChunkedCompilation: @unchecked Sendable {
   private func compile(
     _ range: Range<Int>, _ validator: inout FunctionValidator, _ compiler: inout FunctionCompiler
   ) throws(CompilerError) -> CompiledChunk {
-    compiler.asm.reset()
-    compiler.map.bytes.removeAll()
-    compiler.traps.bytes.removeAll()
-    compiler.returns.removeAll()
+    compiler.beginChunk()
     var records = FlatBuffer<FunctionRecord>(capacity: range.count)
     for body in range {
       do {
@@ -162,6 +162,7 @@ final class ChunkedCompilation: @unchecked Sendable {
     }
     return CompiledChunk(
       code: compiler.asm.takeChunk(), functions: records, map: compiler.map.bytes.extract(),
-      traps: compiler.traps.bytes.extract(), returns: compiler.returns.extract())
+      traps: compiler.traps.bytes.extract(), returns: compiler.returns.extract(),
+      indirectTypes: compiler.indirectTypes.array)
   }
 }

@@ -22,15 +22,16 @@ final class TextLayout {
     let module = environment.module
     let firstFunction = module.importedFunctionCount
 
-    // Trampolines: into each type that a function of the module has, out through each that it can call out by.
+    // Trampolines, one pair for each different function type that functions have or indirect calls name. A type that
+    // only blocks use never meets the host.
     var assembler = TrampolineAssembler()
     var records: [(symbol: UInt32, record: StubRecord)] = []
     let typeCount = module.types.count
-    let used = Self.usedTypes(module)
     var symbol = environment.resolveSymbol
     records.append((symbol, assembler.resolveElement()))
     var entrySymbols: [(type: Int, entry: UInt32, exit: UInt32)] = []
-    for type in 0..<typeCount where used[type] {
+    let representatives = Self.representatives(module, chunks)
+    for type in 0..<typeCount where representatives[type] == UInt32(type) {
       let signature = environment.signatures.signatures[type]
       records.append((symbol + 1, assembler.entry(signature, environment.signatures)))
       records.append((symbol + 2, assembler.exit(signature, environment.signatures)))
@@ -118,15 +119,25 @@ final class TextLayout {
     for (type, entry, exit) in entrySymbols {
       trampolines[type] = TypeTrampolines(entry: places[entry], exit: places[exit])
     }
+    for type in 0..<typeCount where representatives[type] != .max {
+      trampolines[type] = trampolines[Int(representatives[type])]
+    }
     ehFrame = unwind.finish().array
   }
 
-  /// The types for which the host can need trampolines: all that functions and indirect calls of the module can have.
-  ///
-  /// A type that only blocks use never meets the host, but telling it apart would cost a look at every body; types
-  /// are few.
-  private static func usedTypes(_ module: WasmModule) -> [Bool] {
-    [Bool](repeating: true, count: module.types.count)
+  /// For each type that functions have or indirect calls name, the first such type that is equal; else `UInt32.max`.
+  private static func representatives(_ module: WasmModule, _ chunks: [CompiledChunk]) -> [UInt32] {
+    var isUsed = [Bool](repeating: false, count: module.types.count)
+    for type in module.functions { isUsed[Int(type)] = true }
+    for chunk in chunks { for type in chunk.indirectTypes { isUsed[Int(type)] = true } }
+    var result = [UInt32](repeating: .max, count: module.types.count)
+    var first: [FunctionType: UInt32] = [:]
+    for type in isUsed.indices where isUsed[type] {
+      let index = UInt32(type)
+      result[type] = first[module.types[type], default: index]
+      if result[type] == index { first[module.types[type]] = index }
+    }
+    return result
   }
 
   /// Hands everything over; this object must outlive the use of `input`.

@@ -237,6 +237,7 @@ extension FunctionCompiler {
 
   mutating func callIndirect(_ op: Operator) {
     let target = environment.signatures.signatures[Int(op.a)]
+    noteIndirectCall(op.a)
     outgoing = max(outgoing, target.outgoingBytes)
     // The element, into rax, while all else is where it was.
     let index = pop()

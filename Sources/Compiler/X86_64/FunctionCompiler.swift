@@ -127,6 +127,11 @@ struct FunctionCompiler: ~Copyable {
   var traps = TrapTableEncoder()
   var returns = FlatBuffer<UInt32>(capacity: 1024)
   var analysis = LocalAnalysis()
+  /// The types of indirect calls in the chunk, each once.
+  var indirectTypes = FlatBuffer<UInt32>(capacity: 16)
+  /// For each type the last chunk that listed it, plus 1.
+  private var indirectMarks = FlatBuffer<UInt32>(capacity: 16)
+  private var chunkNumber: UInt32 = 0
 
   var stack = FlatBuffer<StackValue>(capacity: 256)
   var locals = FlatBuffer<LocalHome>(capacity: 256)
@@ -204,6 +209,24 @@ struct FunctionCompiler: ~Copyable {
       OutOfLine(
         kind: .trap, trap: code, register: 0, label: label, resume: label, wasmOffset: wasmOffset, first: 0, count: 0))
     return label
+  }
+
+  /// Starts a chunk.
+  mutating func beginChunk() {
+    asm.reset()
+    map.bytes.removeAll()
+    traps.bytes.removeAll()
+    returns.removeAll()
+    indirectTypes.removeAll()
+    chunkNumber &+= 1
+    indirectMarks.fill(with: 0, to: environment.module.types.count)
+  }
+
+  /// Notes that functions of a type may be called that the module does not know.
+  mutating func noteIndirectCall(_ type: UInt32) {
+    guard indirectMarks[Int(type)] != chunkNumber else { return }
+    indirectMarks[Int(type)] = chunkNumber
+    indirectTypes.append(type)
   }
 
   // MARK: A function
