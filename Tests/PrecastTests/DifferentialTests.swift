@@ -47,12 +47,15 @@ import Testing
         contentsOf: file.deletingPathExtension().appendingPathExtension("observed"), encoding: .utf8)
       do {
         let observed = try Observer(wasm: file).observe()
-        let pairs = zip(observed, expected.split(separator: "\n").map(String.init))
+        var pairs = Array(zip(observed, expected.split(separator: "\n").map(String.init)))
+        // How deep a stack goes depends on the size of frames; what comes after is no longer comparable.
+        let deep = pairs.firstIndex { $0.0.hasSuffix("stackOverflow") || $0.1.hasSuffix("stackOverflow") }
+        if let deep { pairs.removeSubrange(deep...) }
         if let (index, (ours, theirs)) = pairs.enumerated().first(where: { $0.element.0 != $0.element.1 }) {
           let kept = try keep(file, seed: seed)
           Issue.record("seed \(seed), line \(index): '\(ours)', in wasmtime '\(theirs)'; the module is \(kept)")
         }
-        #expect(observed.count == expected.split(separator: "\n").count, "seed \(seed)")
+        if deep == nil { #expect(observed.count == expected.split(separator: "\n").count, "seed \(seed)") }
       } catch {
         let kept = try keep(file, seed: seed)
         Issue.record("seed \(seed): \(error); the module is \(kept)")
@@ -104,7 +107,7 @@ private struct Observer {
   let module: Module
 
   init(wasm: URL) throws {
-    path = try RealPath()
+    path = try RealPath(engine: Engine(configuration: EngineConfiguration(maximumWasmStack: 4 << 20)))
     module = try path.module(wasm: wasm)
   }
 
@@ -158,7 +161,8 @@ private struct Observer {
     do {
       return try function.invoke(arguments).map(show).joined(separator: " ")
     } catch let trap as Trap {
-      return "trap \(trap.code)"
+      // Wasmtime has one code for both.
+      return "trap \(trap.code == .undefinedElement ? .tableOutOfBounds : trap.code)"
     }
   }
 

@@ -71,6 +71,22 @@ import Testing
     #expect(try ELFTools.complaints(about: path.artifacts) == [])
   }
 
+  @Test("The tools' complaints are noticed", .enabled(if: ELFTools.missing.isEmpty))
+  func complaints() throws {
+    // A program has relocations, which an artifact must not have.
+    let program = try #require(Repository.program("readelf"))
+    #expect(try ELFTools.complaints(about: [program]).contains { $0.contains("RELA") })
+    // Half an artifact.
+    let path = try RealPath()
+    let artifact = try path.compile(wasm: Self.folder.appending(path: "fib.wasm"))
+    let bytes = try Data(contentsOf: artifact)
+    try bytes.prefix(bytes.count / 2).write(to: artifact)
+    let complaints = try ELFTools.complaints(about: [artifact])
+    for tool in ["readelf", "objdump", "eu-elflint"] {
+      #expect(complaints.contains { $0.hasPrefix(tool) }, "\(tool) says nothing")
+    }
+  }
+
   /// The name of the section that holds a file offset.
   private func section(at offset: Int, of file: URL) throws -> String {
     guard let readelf = Repository.program("readelf") else { return "an unknown section" }

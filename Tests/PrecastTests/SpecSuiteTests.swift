@@ -23,7 +23,7 @@ private final class SpecAccount: Sendable {
 
 @Suite struct SpecSuiteTests {
   /// How many directives pass at least: fewer, and something is skipped that was not before.
-  static let floor = 33_500
+  static let floor = 33_759
 
   /// The scripts, by name. `PRECAST_SPEC_FILES=a,b` takes only these.
   static let files: [String] = {

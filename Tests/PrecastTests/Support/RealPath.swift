@@ -12,12 +12,15 @@ import Testing
 
 /// Compiles modules into a directory of its own, and loads them from there.
 final class RealPath {
-  let engine = Engine()
+  let engine: Engine
   private let directory: TemporaryDirectory
   /// The artifacts so far.
   private(set) var artifacts: [URL] = []
 
-  init() throws { directory = try TemporaryDirectory() }
+  init(engine: Engine = Engine()) throws {
+    self.engine = engine
+    directory = try TemporaryDirectory()
+  }
 
   /// Compiles a module to a new file.
   ///
