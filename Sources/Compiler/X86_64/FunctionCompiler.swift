@@ -148,6 +148,9 @@ struct FunctionCompiler: ~Copyable {
   // The same of vector registers.
   var vectorTemporaries: UInt32 = 0
   var freeVectors: UInt32 = 0
+  /// For each register in use, the position of the entry that has it, unless an operator does.
+  var generalOwners = FlatBuffer<UInt32>(capacity: 16)
+  var vectorOwners = FlatBuffer<UInt32>(capacity: 16)
   // Locals whose register, and whose slot, holds their value.
   var inRegisters: RegisterSet = 0
   var inSlots: RegisterSet = 0
@@ -195,6 +198,8 @@ struct FunctionCompiler: ~Copyable {
     // The displacement of an address is signed, and 16 bytes are the largest access.
     let covered = min(environment.settings.memoryGuardSize, 1 << 31)
     guardLimit = covered > 16 ? covered - 16 : 0
+    generalOwners.fill(with: .max, to: 16)
+    vectorOwners.fill(with: .max, to: 16)
   }
 
   @inline(__always) var codeOffset: UInt32 { UInt32(truncatingIfNeeded: asm.code.count &- functionStart) }

@@ -86,7 +86,12 @@ extension FunctionCompiler {
   mutating func repush(_ value: StackValue, _ type: ValueType) {
     var value = value
     value.type = type
-    if value.kind == .local { reference(value.index) }
+    switch value.kind {
+    case .local: reference(value.index)
+    case .register: generalOwners[Int(value.number)] = UInt32(truncatingIfNeeded: stack.count)
+    case .vector: vectorOwners[Int(value.number)] = UInt32(truncatingIfNeeded: stack.count)
+    default: break
+    }
     stack.append(value)
   }
 

@@ -19,10 +19,12 @@ extension FunctionCompiler {
   // MARK: Pushing and popping
 
   @inline(__always) mutating func push(_ register: Register, _ type: ValueType) {
+    generalOwners[Int(register.rawValue)] = UInt32(truncatingIfNeeded: stack.count)
     stack.append(StackValue(.register, type, number: register.rawValue))
   }
 
   @inline(__always) mutating func push(_ register: XMMRegister, _ type: ValueType) {
+    vectorOwners[Int(register.rawValue)] = UInt32(truncatingIfNeeded: stack.count)
     stack.append(StackValue(.vector, type, number: register.rawValue))
   }
 
@@ -105,22 +107,30 @@ extension FunctionCompiler {
 
   /// Moves the lowest entry in a general register to its slot.
   mutating func spillGeneral(excluding: UInt32) {
-    for i in spilledHeight..<stack.count
-    where stack[i].kind == .register && temporaries & ~excluding & (1 << UInt32(stack[i].number)) != 0 {
-      spill(i)
-      return
+    var lowest = Int.max
+    var used = temporaries & ~free & ~excluding
+    while used != 0 {
+      let number = used.trailingZeroBitCount
+      used &= used &- 1
+      let i = Int(generalOwners[number])
+      if i < lowest, i < stack.count, stack[i].kind == .register, stack[i].number == number { lowest = i }
     }
     // Operators hold at most three temporaries beside those that the stack has, and there are four at least.
-    preconditionFailure("no register to spill")
+    precondition(lowest != .max, "no register to spill")
+    spill(lowest)
   }
 
   mutating func spillVector() {
-    for i in spilledHeight..<stack.count
-    where stack[i].kind == .vector && vectorTemporaries & (1 << UInt32(stack[i].number)) != 0 {
-      spill(i)
-      return
+    var lowest = Int.max
+    var used = vectorTemporaries & ~freeVectors
+    while used != 0 {
+      let number = used.trailingZeroBitCount
+      used &= used &- 1
+      let i = Int(vectorOwners[number])
+      if i < lowest, i < stack.count, stack[i].kind == .vector, stack[i].number == number { lowest = i }
     }
-    preconditionFailure("no vector register to spill")
+    precondition(lowest != .max, "no vector register to spill")
+    spill(lowest)
   }
 
   /// Makes a particular temporary free, moving the entry that is in it. A register that the operator at work
@@ -128,10 +138,8 @@ extension FunctionCompiler {
   mutating func claim(_ register: Register) {
     let bit: UInt32 = 1 << UInt32(register.rawValue)
     if free & bit == 0 {
-      for i in spilledHeight..<stack.count where stack[i].kind == .register && stack[i].number == register.rawValue {
-        spill(i)
-        break
-      }
+      let i = Int(generalOwners[Int(register.rawValue)])
+      if i < stack.count, stack[i].kind == .register, stack[i].number == register.rawValue { spill(i) }
     }
     free &= ~bit
   }
@@ -139,10 +147,8 @@ extension FunctionCompiler {
   mutating func claim(_ register: XMMRegister) {
     let bit: UInt32 = 1 << UInt32(register.rawValue)
     if freeVectors & bit == 0 {
-      for i in spilledHeight..<stack.count where stack[i].kind == .vector && stack[i].number == register.rawValue {
-        spill(i)
-        break
-      }
+      let i = Int(vectorOwners[Int(register.rawValue)])
+      if i < stack.count, stack[i].kind == .vector, stack[i].number == register.rawValue { spill(i) }
     }
     freeVectors &= ~bit
   }
@@ -526,10 +532,12 @@ extension FunctionCompiler {
             let register = allocateVector()
             move(value, to: register)
             stack[i] = StackValue(.vector, value.type, number: register.rawValue)
+            vectorOwners[Int(register.rawValue)] = UInt32(i)
           } else {
             let register = allocate()
             move(value, to: register)
             stack[i] = StackValue(.register, value.type, number: register.rawValue)
+            generalOwners[Int(register.rawValue)] = UInt32(i)
           }
           if spilledHeight > i { spilledHeight = i }
         } else {
