@@ -381,7 +381,7 @@ extension FunctionCompiler {
     if count <= 1 {
       for k in 0..<op.b {
         let target = control.count - 1 - Int(ops.branchTarget(op.a + k))
-        if !(control[target].kind == .function) || true { merge(into: target) }
+        merge(into: target)
         tableLabels.append(control[target].label)
       }
     } else {
