@@ -44,9 +44,20 @@ public enum ExternalValue: Equatable {
 
 /// What a module is given when it is instantiated. A later definition of the same names replaces the earlier one.
 public struct Imports {
+  /// Names are compared as the bytes that they are in a binary; strings compare equal where only a canonical form is.
   private struct Key: Hashable {
     var module: String
     var name: String
+
+    static func == (left: Key, right: Key) -> Bool {
+      left.module.utf8.elementsEqual(right.module.utf8) && left.name.utf8.elementsEqual(right.name.utf8)
+    }
+
+    // Equal bytes have equal hashes; that canonically equal strings have too does no harm.
+    func hash(into hasher: inout Hasher) {
+      hasher.combine(module)
+      hasher.combine(name)
+    }
   }
   private var values: [Key: ExternalValue] = [:]
 

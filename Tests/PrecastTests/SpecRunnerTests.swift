@@ -108,6 +108,29 @@ struct SpecRunnerTests {
     #expect(tally.skipped == ["simd": 5, "text format": 1])
   }
 
+  @Test("Names are bytes: two that look the same, and are canonically equal, are two")
+  func names() throws {
+    let tally = try run(
+      """
+      (module $one (func (export "\\c3\\a9") (result i32) (i32.const 1)))
+      (register "one" $one)
+      (assert_unlinkable (module (import "one" "e\\cc\\81" (func (result i32)))) "unknown import")
+      (module $two
+        (func (export "\\c3\\a9") (result i32) (i32.const 1))
+        (func (export "e\\cc\\81") (result i32) (i32.const 2)))
+      (assert_return (invoke "\\c3\\a9") (i32.const 1))
+      (assert_return (invoke "e\\cc\\81") (i32.const 2))
+      (register "two" $two)
+      (module
+        (import "two" "\\c3\\a9" (func $a (result i32)))
+        (import "two" "e\\cc\\81" (func $b (result i32)))
+        (func (export "both") (result i32) (i32.add (i32.mul (call $a) (i32.const 10)) (call $b))))
+      (assert_return (invoke "both") (i32.const 12))
+      """)
+    #expect(tally.failures == [])
+    #expect(tally.passed == 9)
+  }
+
   private func run(_ wast: String) throws -> SpecTally {
     let directory = try TemporaryDirectory()
     let file = directory.appending("script.wast")
