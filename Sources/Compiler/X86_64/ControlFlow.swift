@@ -404,10 +404,11 @@ extension FunctionCompiler {
       }
       asm.jmp(defaultLabel)
     } else {
+      // Before the branch: a spill must happen on both paths.
+      let base = allocate(excluding: 1)
       asm.alu(.cmp, .b32, dst: index, immediate: Int32(entries))
       asm.jcc(.aboveOrEqual, defaultLabel)
       let table = asm.makeLabel()
-      let base = allocate(excluding: 1)
       asm.leaLabel(base, table)
       asm.loadSignExtended(from: .b32, to: .b64, dst: index, from: Address(base: base, index: index, scale: 4))
       asm.alu(.add, .b64, dst: index, src: base)

@@ -236,8 +236,7 @@ extension FunctionCompiler {
 
   // MARK: Floats to integers
 
-  private mutating func constant(_ value: Double, _ size: FloatSize, scratch: Register) -> XMMRegister {
-    let register = allocateVector()
+  private mutating func load(_ value: Double, _ size: FloatSize, into register: XMMRegister, scratch: Register) {
     if size == .f32 {
       asm.mov(.b32, dst: scratch, immediate: UInt64(Float(value).bitPattern))
       asm.movd(register, scratch)
@@ -245,7 +244,6 @@ extension FunctionCompiler {
       asm.mov(.b64, dst: scratch, immediate: value.bitPattern)
       asm.movq(register, scratch)
     }
-    return register
   }
 
   /// `trunc` that traps. What the machine cannot represent comes out as the smallest integer (of 64 bits for
@@ -254,6 +252,8 @@ extension FunctionCompiler {
     let source = writeVector(pop())
     let register = allocate()
     let scratch = allocate()
+    // All registers before the first branch: a spill must happen on every path.
+    let bound = allocateVector()
     let done = asm.makeLabel()
     if signed {
       asm.cvtts2si(integer, register, size, source)
@@ -263,14 +263,12 @@ extension FunctionCompiler {
       asm.jcc(.parity, trapLabel(.invalidConversionToInteger))
       // The greatest value below the range, exclusive bound for f64 to i32; else the bound itself is the good value.
       let isWide = size == .f64 && integer == .b32
-      let bound = isWide ? -2_147_483_649.0 : integer == .b32 ? -0x1p31 : -0x1p63
-      let low = constant(bound, size, scratch: scratch)
-      asm.ucomis(size, source, low)
+      load(isWide ? -2_147_483_649.0 : integer == .b32 ? -0x1p31 : -0x1p63, size, into: bound, scratch: scratch)
+      asm.ucomis(size, source, bound)
       asm.jcc(isWide ? .belowOrEqual : .below, trapLabel(.integerOverflow))
-      asm.xorps(low, low)
-      asm.ucomis(size, source, low)
+      asm.xorps(bound, bound)
+      asm.ucomis(size, source, bound)
       asm.jcc(.aboveOrEqual, trapLabel(.integerOverflow))
-      release(low)
     } else if integer == .b32 {
       asm.cvtts2si(.b64, register, size, source)
       asm.mov(.b64, dst: scratch, src: register)
@@ -280,10 +278,10 @@ extension FunctionCompiler {
       asm.jcc(.parity, trapLabel(.invalidConversionToInteger))
       asm.jmp(trapLabel(.integerOverflow))
     } else {
-      let limit = constant(0x1p63, size, scratch: scratch)
+      load(0x1p63, size, into: bound, scratch: scratch)
       let large = asm.makeLabel()
       let failed = asm.makeLabel()
-      asm.ucomis(size, source, limit)
+      asm.ucomis(size, source, bound)
       asm.jcc(.aboveOrEqual, large)
       asm.cvtts2si(.b64, register, size, source)
       asm.test(.b64, register, register)
@@ -293,15 +291,15 @@ extension FunctionCompiler {
       asm.jcc(.parity, trapLabel(.invalidConversionToInteger))
       asm.jmp(trapLabel(.integerOverflow))
       asm.bind(large)
-      asm.sse(.sub, size, source, limit)
+      asm.sse(.sub, size, source, bound)
       asm.cvtts2si(.b64, register, size, source)
       asm.test(.b64, register, register)
       asm.jcc(.sign, failed)
       asm.mov(.b64, dst: scratch, immediate: 1 << 63)
       asm.alu(.xor, .b64, dst: register, src: scratch)
-      release(limit)
     }
     asm.bind(done)
+    release(bound)
     release(scratch)
     release(source)
     push(register, Self.type(integer))
@@ -312,6 +310,7 @@ extension FunctionCompiler {
     let source = writeVector(pop())
     let register = allocate()
     let scratch = allocate()
+    // Zero, or a bound. All registers before the first branch: a spill must happen on every path.
     let zero = allocateVector()
     let done = asm.makeLabel()
     let high = asm.makeLabel()
@@ -340,8 +339,8 @@ extension FunctionCompiler {
       asm.jcc(.below, done)
       asm.mov(.b32, dst: register, immediate: 0xFFFF_FFFF)
     } else {
-      let limit = constant(0x1p63, size, scratch: scratch)
-      asm.ucomis(size, source, limit)
+      load(0x1p63, size, into: zero, scratch: scratch)
+      asm.ucomis(size, source, zero)
       asm.jcc(.aboveOrEqual, high)
       asm.cvtts2si(.b64, register, size, source)
       asm.test(.b64, register, register)
@@ -349,7 +348,7 @@ extension FunctionCompiler {
       asm.mov(.b32, dst: register, immediate: 0)
       asm.jmp(done)
       asm.bind(high)
-      asm.sse(.sub, size, source, limit)
+      asm.sse(.sub, size, source, zero)
       asm.cvtts2si(.b64, register, size, source)
       asm.mov(.b64, dst: scratch, immediate: 1 << 63)
       asm.alu(.xor, .b64, dst: register, src: scratch)
@@ -357,7 +356,6 @@ extension FunctionCompiler {
       asm.mov(.b64, dst: scratch, immediate: .max)
       asm.test(.b64, register, register)
       asm.cmov(.noSign, .b64, register, scratch)
-      release(limit)
     }
     asm.bind(done)
     release(zero)

@@ -87,6 +87,13 @@ extension FunctionCompiler {
   mutating func repush(_ value: StackValue, _ type: ValueType) {
     var value = value
     value.type = type
+    if value.kind == .slot, Int(value.index) != stack.count {
+      // A slot belongs to its position, and this one was another's.
+      let register = allocate()
+      move(value, to: register)
+      push(register, type)
+      return
+    }
     switch value.kind {
     case .local: reference(value.index)
     case .register: generalOwners[Int(value.number)] = UInt32(truncatingIfNeeded: stack.count)
