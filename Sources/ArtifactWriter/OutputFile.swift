@@ -1,8 +1,9 @@
 // Files that appear whole or not at all.
 //
-// The artifact is written to a temporary file in the directory of its final place (the only place
-// from which a rename is sure to be atomic), and renamed when it is complete. Whatever fails, the
-// temporary file goes. An artifact that nobody wants on disk goes to a `memfd` by the same code.
+// The artifact is written to a file without a name in the directory of its final place (the only
+// place from which a rename is sure to be atomic). When it is complete it gets a temporary name, and
+// is renamed. Until then nothing is left of it whatever ends the process. Where the file system has no
+// files without names, the temporary name is there from the start. An artifact that nobody wants on disk goes to a `memfd` by the same code.
 
 import CLibELF
 import Glibc
@@ -80,13 +81,16 @@ struct OutputFile: ~Copyable {
       unsafe free(resolved)
     }
     let file = try temporary(beside: target)
+    // Its name now, or once it has one.
+    var name = file.path
     do throws(ArtifactWriterError) {
       if exists { _ = fchmod(file.descriptor, status.st_mode & 0o777) }
       try body(file)
-      if durable && fsync(file.descriptor) != 0 { throw failure("write", file.path) }
-      guard unsafe rename(file.path, target) == 0 else { throw failure("rename to", target) }
+      if durable && fsync(file.descriptor) != 0 { throw failure("write", target) }
+      if name.isEmpty { name = try giveName(to: file, beside: target) }
+      guard unsafe rename(name, target) == 0 else { throw failure("rename to", target) }
     } catch {
-      unsafe _ = unlink(file.path)
+      if !name.isEmpty { unsafe _ = unlink(name) }
       throw ArtifactWriterError(
         operation: error.operation, path: error.path.isEmpty ? path : error.path, message: error.message)
     }
@@ -108,13 +112,31 @@ struct OutputFile: ~Copyable {
     }
   }
 
+  // A name of its own, not the final one with something added: that could be too long.
+  private static func temporaryName(beside path: String) -> String {
+    let number = counter.wrappingAdd(1, ordering: .relaxed).newValue
+    return "\(directory(of: path))/.precast-\(getpid())-\(number).tmp"
+  }
+
   private static func temporary(beside path: String) throws(ArtifactWriterError) -> OutputFile {
+    let unnamed = unsafe precast_unnamed_file(directory(of: path))
+    if unnamed >= 0 { return OutputFile(descriptor: unnamed, path: "") }
     for _ in 0..<1000 {
-      let number = counter.wrappingAdd(1, ordering: .relaxed).newValue
-      let name = "\(path).\(getpid()).\(number).tmp"
+      let name = temporaryName(beside: path)
       let descriptor = unsafe open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
       if descriptor >= 0 { return OutputFile(descriptor: descriptor, path: name) }
-      if errno != EEXIST && errno != EINTR { throw failure("create", name) }
+      if errno != EEXIST && errno != EINTR { throw failure("create", path) }
+    }
+    throw failure("create", path, errno: EEXIST)
+  }
+
+  private static func giveName(
+    to file: borrowing OutputFile, beside path: String
+  ) throws(ArtifactWriterError) -> String {
+    for _ in 0..<1000 {
+      let name = temporaryName(beside: path)
+      if unsafe precast_name_file(file.descriptor, name) == 0 { return name }
+      if errno != EEXIST && errno != EINTR { throw failure("create", path) }
     }
     throw failure("create", path, errno: EEXIST)
   }

@@ -170,10 +170,13 @@ extension ModuleDecoder {
   }
 
   private mutating func checkBinary(_ type: ValueType, at offset: Int) {
-    if operands.count < 2 || operands.suffix(2) != [type, type] {
-      reject(offset, "type mismatch: expected [\(type) \(type)], found \(FunctionType.list(operands.suffix(2)))")
+    // By index: a slice would share the array's storage, and removing from it would then copy all of it.
+    let count = operands.count
+    if count < 2 || operands[count - 1] != type || operands[count - 2] != type {
+      let found = FunctionType.list(Array(operands.suffix(2)))
+      reject(offset, "type mismatch: expected [\(type) \(type)], found \(found)")
     }
-    operands.removeLast(min(operands.count, 2))
+    operands.removeLast(min(count, 2))
     operands.append(type)
   }
 
