@@ -110,7 +110,7 @@ public struct ArtifactSummary: Sendable {
     field("build-id", buildID)
     field("format version", "\(record.formatVersion)")
     field("compiler", "\(record.compilerName) \(record.compilerVersion)")
-    if let moduleName { field("module", Self.printable(moduleName)) }
+    if let moduleName { field("module", moduleName.printable) }
     lines.append("settings")
     for (name, value) in record.settings.rendered { field(name, value) }
     lines.append("sections" + String(repeating: " ", count: 20) + "offset        size")
@@ -127,7 +127,7 @@ public struct ArtifactSummary: Sendable {
         lines.append(
           "  " + Self.pad("\(function.index)", 18) + Self.padLeft("\(function.size)", 10)
             + Self.padLeft("\(function.textOffset)", 13) + Self.padLeft("\(function.wasmOffset)", 13)
-            + (function.name.map { "  " + Self.printable($0) } ?? ""))
+            + (function.name.map { "  " + $0.printable } ?? ""))
       }
     }
     return lines.joined(separator: "\n") + "\n"
@@ -181,18 +181,5 @@ public struct ArtifactSummary: Sendable {
 
   private static func padLeft(_ text: String, _ width: Int) -> String {
     String(repeating: " ", count: max(0, width - text.count)) + text
-  }
-
-  // Names come from the module and may hold anything; a terminal should not obey them.
-  private static func printable(_ name: String) -> String {
-    var text = ""
-    for scalar in name.unicodeScalars {
-      if scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) {
-        text += "\\u{\(String(scalar.value, radix: 16))}"
-      } else {
-        text.unicodeScalars.append(scalar)
-      }
-    }
-    return text
   }
 }

@@ -18,7 +18,7 @@ enum ElfOutput {
   private static func failure() -> ArtifactWriterError {
     // Errors are per thread; the string is a constant of the library.
     let message = unsafe elf_errmsg(-1).map { unsafe String(cString: $0) } ?? "unknown error"
-    return ArtifactWriterError(operation: "libelf", path: "", message: message)
+    return ArtifactWriterError(operation: "write", path: "", message: message)
   }
 
   private static func check<T>(_ value: T?) throws(ArtifactWriterError) -> T {

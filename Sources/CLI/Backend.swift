@@ -31,10 +31,8 @@ enum Backend {
   }
 
   /// What `inspect` shows.
-  static func inspect(_ file: borrowing InputFile, json: Bool) throws -> String {
-    // A private copy: a mapping would fault where somebody shortens the file meanwhile.
-    let contents = try file.contents()
-    return try unsafe contents.withUnsafeBytes { bytes throws -> String in
+  static func inspect(_ contents: WasmBinary, json: Bool) throws -> String {
+    try unsafe contents.withUnsafeBytes { bytes throws -> String in
       guard let base = bytes.baseAddress else { return "" }
       let artifact = try Artifact(unsafe ByteRegion(base: base, count: bytes.count))
       let summary = try ArtifactSummary(artifact)

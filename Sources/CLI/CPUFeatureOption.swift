@@ -6,15 +6,19 @@ import PrecastArtifact
 enum CPUFeatureOption {
   static let help: String = """
     What the processor has beyond x86-64-v2: names separated by commas \
-    (\(CPUFeatures.x86Names.joined(separator: ", "))), or 'native' for all that this machine has.
+    (\(CPUFeatures.x86Names.joined(separator: ", "))), 'native' for all that this machine has, 'baseline' for none.
     """
 
   /// The features that an option's value names; none for no value.
   static func parse(_ text: String?) throws -> CPUFeatures {
-    guard let text, text != "baseline" else { return [] }
-    if text == "native" { return .native }
+    guard let text else { return [] }
     var features: CPUFeatures = []
     for name in text.split(separator: ",", omittingEmptySubsequences: false) {
+      if name == "baseline" { continue }
+      if name == "native" {
+        features.formUnion(.native)
+        continue
+      }
       guard let feature = CPUFeatures(name: String(name)), CPUFeatures.x86Names.contains(String(name)) else {
         throw ValidationError(
           "unknown CPU feature '\(name)'; known: native, baseline, \(CPUFeatures.x86Names.joined(separator: ", "))")

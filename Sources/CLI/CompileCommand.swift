@@ -38,6 +38,7 @@ struct CompileCommand: ParsableCommand {
 
   func validate() throws {
     if target != "x86_64" { throw ValidationError("unknown target '\(target)'; known: x86_64") }
+    if output?.isEmpty == true { throw ValidationError("the name of the output is empty") }
     if let threads, threads < 1 || threads > 1024 { throw ValidationError("--threads takes a number from 1 to 1024") }
     _ = try CPUFeatureOption.parse(cpuFeatures)
   }
@@ -51,7 +52,7 @@ struct CompileCommand: ParsableCommand {
     settings.cpuFeatures = try CPUFeatureOption.parse(cpuFeatures)
     settings.addressMap = !noAddressMap
     do {
-      try ProgressLine.during("compiling \(input)") { line in
+      try ProgressLine.during("compiling \(input.printable)") { line in
         try Backend.compile(wasm, settings: settings, threads: threads, to: output, &timings, progress: line)
       }
     } catch CompilerError.writer(let error) {
@@ -69,7 +70,7 @@ struct CompileCommand: ParsableCommand {
   private func read(before output: String) throws(Failure) -> WasmBinary {
     let file = try InputFile(path: input)
     if file.isSame(as: output) { throw Failure("\(output): the output would take the place of the input") }
-    let wasm = try file.contents()
+    let wasm = try file.contents(ifOneOf: [.wasm])
     switch FileKind(wasm) {
     case .wasm: return wasm
     case .elf: throw Failure("\(input): this is an ELF file, not a wasm module; is it compiled already?")

@@ -14,6 +14,7 @@
 // in that place would.
 
 import Glibc
+import PrecastWasm
 
 /// The exit codes that do not come from a guest.
 enum Exit {
@@ -36,7 +37,13 @@ struct Failure: Error {
   var message: String
   var code: Int32
 
+  /// A message of one line, whatever is in the names that it carries.
   init(_ message: String, code: Int32 = Exit.failure) {
+    self.init(block: message.printable, code: code)
+  }
+
+  /// A message of several lines, in which all that comes from files has been made printable.
+  init(block message: String, code: Int32 = Exit.failure) {
     self.message = message
     self.code = code
   }

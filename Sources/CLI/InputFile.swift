@@ -38,6 +38,7 @@ struct InputFile: ~Copyable {
 
   /// Opens a file; a directory is refused.
   init(path: String) throws(Failure) {
+    if path.isEmpty { throw Failure("the name of a file is empty", code: Exit.usage) }
     let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw .system(errno, path) }
     var status = stat()
@@ -73,10 +74,17 @@ struct InputFile: ~Copyable {
     return mine.st_dev == other.st_dev && mine.st_ino == other.st_ino
   }
 
-  /// All of the file's bytes.
-  func contents() throws(Failure) -> WasmBinary {
+  /// All of the file's bytes, or the first four alone where they are those of none of the kinds.
+  ///
+  /// A file can have any size and a pipe need not end, so nothing is read that is of no use: `/dev/zero` is refused
+  /// after four bytes, and no kind may have more than `mostBytes`.
+  func contents(ifOneOf kinds: [FileKind]) throws(Failure) -> WasmBinary {
+    var bytes = ByteStore()
+    try read(into: &bytes, upTo: 4)
+    if !kinds.contains(FileKind(magic: bytes.prefix(4))) { return WasmBinary(bytes.prefix(4)) }
+    if size > Self.mostBytes { throw tooLarge }
     if isRegular {
-      return try unsafe WasmBinary(capacity: size) { (buffer) throws(Failure) in
+      let binary = try unsafe WasmBinary(capacity: size) { (buffer) throws(Failure) in
         var count = 0
         while count < buffer.count {
           let part = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[count...])
@@ -88,15 +96,79 @@ struct InputFile: ~Copyable {
         }
         return count
       }
+      guard let binary else { throw noMemory }
+      return binary
     }
-    var bytes: [UInt8] = []
-    var piece = [UInt8](repeating: 0, count: 1 << 16)
-    while true {
-      let count = unsafe piece.withUnsafeMutableBytes { unsafe read(descriptor, $0.baseAddress, $0.count) }
+    try read(into: &bytes, upTo: Self.mostBytes + 1)
+    if bytes.count > Self.mostBytes { throw tooLarge }
+    let binary = unsafe bytes.withBytes { contents in
+      unsafe WasmBinary(capacity: contents.count) { buffer in
+        unsafe buffer.copyMemory(from: contents)
+        return contents.count
+      }
+    }
+    guard let binary else { throw noMemory }
+    return binary
+  }
+
+  /// The size that a file may have: offsets in modules and in artifacts' code have 32 bits.
+  static let mostBytes = Int(UInt32.max)
+
+  private var tooLarge: Failure { Failure("\(path): larger than \(Self.mostBytes) bytes") }
+  private var noMemory: Failure { Failure("\(path): there is not enough memory to read it") }
+
+  /// Appends what comes next, until there are `limit` bytes or no more come.
+  private func read(into bytes: inout ByteStore, upTo limit: Int) throws(Failure) {
+    while bytes.count < limit {
+      guard bytes.reserve(min(limit - bytes.count, 1 << 16)) else { throw noMemory }
+      let count = unsafe bytes.withFree { space in
+        let most = min(space.count, limit - bytes.count)
+        // What a regular file gives is looked at again from its start.
+        return unsafe isRegular
+          ? pread(descriptor, space.baseAddress, most, off_t(bytes.count))
+          : Glibc.read(descriptor, space.baseAddress, most)
+      }
       if count < 0 && errno == EINTR { continue }
       guard count >= 0 else { throw .system(errno, path) }
-      if count == 0 { return WasmBinary(bytes) }
-      bytes += piece[..<count]
+      if count == 0 { return }
+      bytes.count += count
     }
   }
+}
+
+/// Bytes that grow, unlike an array's without ending the process when there is no more memory.
+@safe
+private struct ByteStore: ~Copyable {
+  private var base: UnsafeMutableRawPointer?
+  private var capacity = 0
+  /// The number of bytes that count; never above what was reserved.
+  var count = 0
+
+  init() { unsafe base = nil }
+
+  deinit { unsafe free(base) }
+
+  /// Makes room for more bytes; whether there is.
+  mutating func reserve(_ more: Int) -> Bool {
+    if capacity - count >= more { return true }
+    let larger = max(capacity * 2, count + more)
+    guard let moved = unsafe realloc(base, larger) else { return false }
+    unsafe base = moved
+    capacity = larger
+    return true
+  }
+
+  /// Lends what is reserved and does not count yet.
+  func withFree<R>(_ body: (UnsafeMutableRawBufferPointer) -> R) -> R {
+    // In bounds: the count is never above the capacity.
+    unsafe body(UnsafeMutableRawBufferPointer(start: base.map { unsafe $0 + count }, count: capacity - count))
+  }
+
+  /// Lends the bytes that count.
+  func withBytes<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
+    unsafe body(UnsafeRawBufferPointer(start: base, count: count))
+  }
+
+  /// A copy of the first bytes.
+  func prefix(_ most: Int) -> [UInt8] { unsafe withBytes { bytes in unsafe Array(bytes.prefix(most)) } }
 }

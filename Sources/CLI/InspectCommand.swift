@@ -13,13 +13,15 @@ struct InspectCommand: ParsableCommand {
 
   func run() throws {
     let input = try InputFile(path: file)
-    if try input.kind() != .elf {
-      let hint = try input.kind() == .wasm ? "a wasm module; compile it first" : "no artifact"
+    // A private copy: a mapping would fault where somebody shortens the file meanwhile.
+    let contents = try input.contents(ifOneOf: [.elf])
+    if FileKind(contents) != .elf {
+      let hint = FileKind(contents) == .wasm ? "a wasm module; compile it first" : "no artifact"
       throw Failure("\(file): this is \(hint)")
     }
     let text: String
     do {
-      text = try Backend.inspect(input, json: json)
+      text = try Backend.inspect(contents, json: json)
     } catch let failure as Failure {
       throw failure
     } catch {

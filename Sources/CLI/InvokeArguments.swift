@@ -60,10 +60,13 @@ enum InvokeValue {
       return F.infinity.bits | payload
     }
     // The standard library accepts more spellings of infinity, and a second sign.
-    guard digits == "inf" || digits.utf8.first.map({ $0 >= 0x30 && $0 <= 0x39 || $0 == 0x2E }) == true else {
+    if digits == "inf" { return F.infinity.bits }
+    guard digits.utf8.first.map({ $0 >= 0x30 && $0 <= 0x39 || $0 == 0x2E }) == true else {
       return nil
     }
-    return F(digits)?.bits
+    // Beyond the largest, rounding gives infinity; as with integers, what does not fit is refused.
+    guard let value = F(digits), value.isFinite else { return nil }
+    return value.bits
   }
 
   private static func sign(_ word: String) -> (negative: Bool, rest: String) {

@@ -5,6 +5,7 @@
 
 import ArgumentParser
 import Precast
+import PrecastWasm
 
 struct PrecastCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -62,7 +63,10 @@ struct PrecastCommand: ParsableCommand {
         return nil
       }
       let prefix = "Error: "
-      throw Failure(text.hasPrefix(prefix) ? String(text.dropFirst(prefix.count)) : text, code: Exit.usage)
+      let message = text.hasPrefix(prefix) ? String(text.dropFirst(prefix.count)) : text
+      // The usage has lines of its own; the words in it are those of whoever reads it.
+      let lines = message.split(separator: "\n", omittingEmptySubsequences: false).map { String($0).printable }
+      throw Failure(block: lines.joined(separator: "\n"), code: Exit.usage)
     }
   }
 }

@@ -24,7 +24,7 @@ struct Runner {
     } catch let exit as WASIExit {
       return Exit.code(forGuest: exit.code)
     } catch let trap as Trap {
-      Terminal.report(Failure("\(options.file): \(Self.describe(trap))"))
+      Terminal.report(Failure(block: "\(options.file.printable): \(Self.describe(trap))"))
       return Exit.trap
     } catch let failure as Failure {
       throw failure
@@ -38,10 +38,7 @@ struct Runner {
     let engine = Engine(configuration: EngineConfiguration(maximumWasmStack: 0))
     let module = try load(engine, &timings)
     let call = try options.invoke.map { try invocation(of: $0, in: module) }
-    let isStartable = call != nil || module.exports.contains { Self.isEntry($0) }
-    guard isStartable else {
-      throw Failure("\(options.file): exports no _start and no _initialize; name an export with --invoke")
-    }
+    try checkEntries(of: module, invoked: call?.name)
 
     let store = Store(engine: engine)
     let instance = try timings.measure("instantiate") { () throws -> Instance in
@@ -59,8 +56,19 @@ struct Runner {
     }
   }
 
-  private static func isEntry(_ export: ExportType) -> Bool {
-    (export.name == "_start" || export.name == "_initialize") && export.type.kind == .function
+  /// Whether there is something to call, and what is called without arguments takes none.
+  private func checkEntries(of module: Module, invoked: String?) throws(Failure) {
+    var isStartable = invoked != nil
+    for export in module.exports where export.name == "_initialize" || export.name == "_start" && invoked == nil {
+      if invoked != nil && export.type.kind != .function { continue }
+      guard export.type == .function(FunctionType(parameters: [], results: [])) else {
+        throw Failure("\(options.file): export '\(export.name)' is a \(export.type), but must be a function [] -> []")
+      }
+      isStartable = true
+    }
+    guard isStartable else {
+      throw Failure("\(options.file): exports no _start and no _initialize; name an export with --invoke")
+    }
   }
 
   // MARK: The module
@@ -69,7 +77,9 @@ struct Runner {
     let file = try InputFile(path: options.file)
     switch try file.kind() {
     case .wasm:
-      return try timings.measure("compile") { () throws -> Module in try compile(try file.contents(), engine) }
+      return try timings.measure("compile") { () throws -> Module in
+        try compile(try file.contents(ifOneOf: [.wasm]), engine)
+      }
     case .elf:
       try checkName()
       return try timings.measure("load") { () throws(LoadError) -> Module in
@@ -79,7 +89,7 @@ struct Runner {
       if file.isRegular { throw Failure("\(options.file): neither a wasm module nor an artifact") }
     }
     // A pipe: what it is shows once all of it is here.
-    let contents = try file.contents()
+    let contents = try file.contents(ifOneOf: [.wasm, .elf])
     switch FileKind(contents) {
     case .wasm:
       return try timings.measure("compile") { () throws -> Module in try compile(contents, engine) }

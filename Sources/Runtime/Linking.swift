@@ -30,12 +30,14 @@ extension Module {
     var links = Links()
     for index in 0..<info.importCount {
       let entry = try reading { () throws(ArtifactError) in try info.importEntry(index) }
+      // Made only for a message.
+      var name: String { "\(entry.module.printable).\(entry.name.printable)" }
       guard let value = imports.lookup(module: entry.module, name: entry.name) else {
         let type = try reading { () throws(ArtifactError) in try info.externalType(entry.descriptor) }
-        throw RuntimeError(.unknownImport, "unknown import: \(entry.module).\(entry.name) (\(type)) is not defined")
+        throw RuntimeError(.unknownImport, "unknown import: \(name) (\(type)) is not defined")
       }
       guard value.store === store else {
-        throw RuntimeError(.foreignStore, "the import \(entry.module).\(entry.name) belongs to another store")
+        throw RuntimeError(.foreignStore, "the import \(name) belongs to another store")
       }
       let matches: Bool
       switch (entry.descriptor, value) {
@@ -56,7 +58,7 @@ extension Module {
         if matches, memory.entity.guardSize < artifact.guardSize {
           throw RuntimeError(
             .incompatibleImport,
-            "incompatible import type: \(entry.module).\(entry.name) is a memory with a guard of "
+            "incompatible import type: \(name) is a memory with a guard of "
               + "\(memory.entity.guardSize) bytes, but the code was compiled for \(artifact.guardSize)")
         }
         links.memories.append(memory.entity)
@@ -69,7 +71,7 @@ extension Module {
         let expected = try reading { () throws(ArtifactError) in try info.externalType(entry.descriptor) }
         throw RuntimeError(
           .incompatibleImport,
-          "incompatible import type: \(entry.module).\(entry.name) must be \(expected), but is \(value.type)")
+          "incompatible import type: \(name) must be \(expected), but is \(value.type)")
       }
     }
     guard links.functions.count == info.importedFunctionCount, links.tables.count == info.importedTableCount,

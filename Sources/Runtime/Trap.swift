@@ -8,6 +8,7 @@
 import CPrecastHost
 public import PrecastArtifact
 import PrecastLoader
+import PrecastWasm
 
 /// Execution of WebAssembly code was aborted.
 ///
@@ -40,12 +41,12 @@ public struct Trap: Error, Sendable, Equatable, CustomStringConvertible {
       self.depth = depth
     }
 
-    /// `0x1a2b - module!function`.
+    /// `0x1a2b - module!function`, on one line whatever the names hold.
     public var description: String {
       let place =
         wasmOffset.map { "0x" + hexadecimal(UInt64($0), digits: 4) } ?? "text+0x" + String(textOffset, radix: 16)
-      let function = functionName ?? functionIndex.map { "<wasm function \($0)>" } ?? "<unknown>"
-      return "\(place) - \(moduleName ?? "<unknown>")!\(function)"
+      let function = functionName?.printable ?? functionIndex.map { "<wasm function \($0)>" } ?? "<unknown>"
+      return "\(place) - \(moduleName?.printable ?? "<unknown>")!\(function)"
     }
   }
 

@@ -285,7 +285,7 @@ struct ModuleDecoder {
           : WasmError(.malformed, at: kindOffset, "malformed export kind \(kindByte)")
       }
       let index = try reader.u32()
-      if !names.insert(ExactName(name)).inserted { reject(start, "duplicate export name \"\(name)\"") }
+      if !names.insert(ExactName(name)).inserted { reject(start, "duplicate export name \"\(name.printable)\"") }
       let known =
         switch kind {
         case .function: module.functions.count
@@ -293,7 +293,7 @@ struct ModuleDecoder {
         case .memory: module.memories.count
         case .global: module.globals.count
         }
-      if Int(index) >= known { reject(kindOffset, "unknown \(kind) \(index) in export \"\(name)\"") }
+      if Int(index) >= known { reject(kindOffset, "unknown \(kind) \(index) in export \"\(name.printable)\"") }
       if kind == .function { noteReference(index) }
       module.exports.append(Export(name: name, kind: kind, index: index))
     }

@@ -5,6 +5,8 @@
 // the file would do, but for the other process that may write to the file between validation and compilation, after
 // which nothing that was validated is true. So: one private copy, owned by a class that never changes it.
 
+import Glibc
+
 /// A WebAssembly binary in memory: immutable, shared between threads, freed with its last reference.
 @safe
 public final class WasmBinary: Sendable {
@@ -15,33 +17,37 @@ public final class WasmBinary: Sendable {
 
   /// Makes a binary of `capacity` bytes, filled in by `initialize`, which returns how many of them count.
   ///
+  /// Nil where there is no memory for it.
+  ///
   /// - Parameter initialize: gets zeroed memory of `capacity` bytes; what it throws is rethrown.
-  public init<E: Error>(
+  public init?<E: Error>(
     capacity: Int, initializingWith initialize: (UnsafeMutableRawBufferPointer) throws(E) -> Int
   ) throws(E) {
     let capacity = max(capacity, 0)
-    let memory = UnsafeMutableRawPointer.allocate(byteCount: max(capacity, 1), alignment: 16)
+    // The standard library's allocation would end the process where this returns nil.
+    guard let memory = unsafe calloc(max(capacity, 1), 1) else { return nil }
     do {
-      unsafe memory.initializeMemory(as: UInt8.self, repeating: 0, count: max(capacity, 1))
       let used = try unsafe initialize(UnsafeMutableRawBufferPointer(start: memory, count: capacity))
       precondition(used >= 0 && used <= capacity)
       unsafe storage = memory
       count = used
     } catch {
-      unsafe memory.deallocate()
+      unsafe free(memory)
       throw error
     }
   }
 
   /// Copies bytes.
-  public convenience init(_ bytes: [UInt8]) {
-    unsafe self.init(capacity: bytes.count) { memory in
-      unsafe memory.copyBytes(from: bytes)
-      return bytes.count
+  public init(_ bytes: [UInt8]) {
+    guard let memory = unsafe malloc(max(bytes.count, 1)) else {
+      fatalError("no memory for a copy of \(bytes.count) bytes")
     }
+    unsafe UnsafeMutableRawBufferPointer(start: memory, count: bytes.count).copyBytes(from: bytes)
+    unsafe storage = memory
+    count = bytes.count
   }
 
-  deinit { unsafe storage.deallocate() }
+  deinit { unsafe free(storage) }
 
   /// The byte at a wasm offset. Bounds-checked.
   public subscript(offset: Int) -> UInt8 {

@@ -138,6 +138,17 @@ import Testing
     #expect(try Command.run("run", "native", "exit", "6", in: folder).status == 6)
   }
 
+  @Test func aListOfFeaturesMayStartFromTheMachines() throws {
+    try folder.add("guest.wasm")
+    for list in ["native,baseline", "baseline,native"] {
+      #expect(try Command.run("compile", "guest.wasm", "-o", list, "--cpu-features", list, in: folder).status == 0)
+    }
+    #expect(
+      try Command.run("compile", "guest.wasm", "-o", "native", "--cpu-features", "native", in: folder).status == 0)
+    #expect(try folder.read("native,baseline") == folder.read("native"))
+    #expect(try folder.read("baseline,native") == folder.read("native"))
+  }
+
   @Test func timingsGoToStandardError() throws {
     try folder.add("guest.wasm")
     let outcome = try Command.run("compile", "guest.wasm", "--timings", in: folder)

@@ -187,7 +187,7 @@ import Testing
     ["add", "1"], ["add", "1", "2", "3"], ["add", "1", "x"], ["add", "1", "1.5"], ["add", "1", "4294967296"],
     ["add", "1", "-2147483649"], ["add", "1", "0x"], ["add", "1", ""], ["add", "1", "--2"], ["add", "1", "+-2"],
     ["half64", "1.5.2"], ["half64", "infinity"], ["half64", "nan(1)"], ["half64", "nan:0x0"], ["half64", " 1"],
-    ["half32", "nan:0x800000"], ["is_null", "0"],
+    ["half32", "nan:0x800000"], ["half32", "1e39"], ["half32", "-0x1p128"], ["half64", "1e309"], ["is_null", "0"],
   ])
   func invokeRefusesArgumentsOfTheWrongType(words: [String]) throws {
     try folder.add("reactor.wasm")
