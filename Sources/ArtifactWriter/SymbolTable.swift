@@ -38,7 +38,8 @@ struct SymbolTable: ~Copyable {
           if !range.isEmpty && Int(range.upperBound) <= binary.count {
             table.put("::")
             // In bounds by the comparison.
-            for at in Int(range.lowerBound)..<Int(range.upperBound) { table.put(nameByte: unsafe binary[at]) }
+            unsafe table.put(
+              name: UnsafeRawBufferPointer(rebasing: binary[Int(range.lowerBound)..<Int(range.upperBound)]))
           }
         }
         table.strings.put8(0)
@@ -90,5 +91,14 @@ struct SymbolTable: ~Copyable {
   }
 
   // A zero byte would end the symbol's name, a control character disturb a terminal.
-  private mutating func put(nameByte byte: UInt8) { strings.put8(byte < 0x20 || byte == 0x7F ? 0x3F : byte) }
+  private mutating func put(name: UnsafeRawBufferPointer) {
+    var at = 0
+    while at < name.count {
+      let byte = unsafe name[at]
+      // C1: 80 to 9F, two bytes in UTF-8.
+      let isWide = unsafe byte == 0xC2 && at + 1 < name.count && (0x80...0x9F).contains(name[at + 1])
+      strings.put8(byte < 0x20 || byte == 0x7F || isWide ? 0x3F : byte)
+      at += isWide ? 2 : 1
+    }
+  }
 }

@@ -127,6 +127,13 @@ import Testing
     #expect(lines[1].hasSuffix(" - \(Self.shown)!\(Self.shown)"))
   }
 
+  @Test func aSymbolHasNoControlCharacters() throws {
+    try folder.write("trap.wasm", Binary.trapping(module: "m", function: Self.hostile))
+    #expect(try Command.run("compile", "trap.wasm", in: folder).status == 0)
+    let symbol = "wasm[0]::function[0]::bad?]0;pwn??  1: 0x0 - forged???31m\u{2028}\u{202E}\0"
+    #expect(try folder.read("trap.cwasm").range(of: Data(symbol.utf8)) != nil)
+  }
+
   @Test func aMissingImportIsShownAndNotObeyed() throws {
     try folder.write("import.wasm", Binary.importing(module: Self.hostile, name: Self.hostile))
     let outcome = try Command.run("run", "import.wasm", in: folder)
