@@ -119,6 +119,12 @@ public struct ArtifactHeader: Sendable {
         throw .damaged(.engine, 0, "\(kind.name) lies before the end of the text")
       }
     }
+    // The unwinder believes what it is given, for every thread of the process: only what stands where the tables
+    // belong, and ends in whole words, is handed to it.
+    let unwind = engine[.ehFrame]
+    guard unwind.size == 0 || (unwind.offset == text.end && unwind.size >= 4 && unwind.size % 4 == 0) else {
+      throw .damaged(.engine, 0, "\(SectionKind.ehFrame.name) does not follow the text")
+    }
     for expected in Self.programHeaders(engine) {
       let at = Int(ELF.headerSize) + expected.index * Int(ELF.programHeaderSize)
       guard try bytes.u32(at) == expected.type, try bytes.u32(at + 4) == expected.flags,

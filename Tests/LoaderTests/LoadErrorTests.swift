@@ -80,6 +80,24 @@ import Testing
     #expect(error(bytes) == nil)
   }
 
+  @Test func unwindTablesElsewhereThanBehindTheTextAreNoneToRegister() throws {
+    let bytes = try TestArtifact.make()
+    let header = try bytes.withUnsafeBytes {
+      try ArtifactHeader(ByteRegion(base: $0.baseAddress!, count: 4096), fileSize: UInt64(bytes.count))
+    }
+    // The directory's row of the section: its offset, found by its value.
+    let offset = header.extent(of: .ehFrame).offset
+    let places = (0..<4088).filter { place in
+      (0..<8).allSatisfy { bytes[place + $0] == UInt8(truncatingIfNeeded: offset >> UInt64($0 * 8)) }
+    }
+    #expect(!places.isEmpty)
+    for place in places {
+      var damaged = bytes
+      damaged[place] ^= 8
+      #expect(error(damaged)?.kind == .damaged)
+    }
+  }
+
   @Test func noFlippedBitInTheFirstPageDoesHarm() throws {
     let bytes = try TestArtifact.make()
     // Whether it still loads depends on the bit (padding, the build-id); what matters is that loading
