@@ -102,6 +102,8 @@ struct LocalAnalysis: ~Copyable {
         // Remember the enclosing loop in `labelLive`; it is set anew by the backward sweep.
         scopes[scopes.count - 1].labelLive = currentLoop
         currentLoop = UInt32(loops.count)
+        // For the backward sweep, which replaces it by what is live.
+        info[i] = currentLoop
         loops.append(LoopSummary())
       case .else:
         info[i] = scopes[scopes.count - 1].opener
@@ -134,15 +136,6 @@ struct LocalAnalysis: ~Copyable {
   private mutating func backward(_ ops: borrowing OperatorBuffer, bits: borrowing FlatBuffer<LocalHome>) {
     scopes.removeAll()
     var live: RegisterSet = 0
-    var loop = loops.count
-    // Scopes of loops must find their summary: loops open in order, so they close in some order of
-    // their own; the opener of each `end` is known, and loops are numbered by a walk over openers.
-    // `info` of a loop's opener is free until now, and holds that number.
-    loop = 0
-    for i in 0..<ops.count where ops[i].opcode == .loop {
-      info[i] = UInt32(loop)
-      loop += 1
-    }
     var i = ops.count
     while i > 0 {
       i -= 1

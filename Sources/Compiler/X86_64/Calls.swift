@@ -28,41 +28,48 @@ extension FunctionCompiler {
     for i in stack.count - arguments..<stack.count where stack[i].kind == .local { reference(stack[i].index) }
   }
 
+  /// Performs those of `moves` whose destination no other needs, in turn; whether there were any.
+  private mutating func performUnblockedMoves(_ emit: (inout X86_64Assembler, RegisterMove) -> Void) -> Bool {
+    var progressed = false
+    var i = 0
+    while i < moves.count {
+      let move = moves[i]
+      var isBlocked = false
+      for j in 0..<moves.count where j != i && moves[j].source == move.destination {
+        isBlocked = true
+        break
+      }
+      if isBlocked {
+        i += 1
+        continue
+      }
+      emit(&asm, move)
+      moves[i] = moves[moves.count - 1]
+      moves.removeLast()
+      progressed = true
+    }
+    return progressed
+  }
+
   /// Performs `moves` at once among general registers.
   private mutating func performMoves() {
     while !moves.isEmpty {
-      var progressed = false
-      var i = 0
-      while i < moves.count {
-        let move = moves[i]
-        var isBlocked = false
-        for j in 0..<moves.count where j != i && moves[j].source == move.destination {
-          isBlocked = true
-          break
-        }
-        if isBlocked {
-          i += 1
-          continue
-        }
+      let progressed = performUnblockedMoves { asm, move in
         asm.mov(.b64, dst: Register(number: move.destination), src: Register(number: move.source))
-        moves[i] = moves[moves.count - 1]
-        moves.removeLast()
-        progressed = true
       }
-      if !progressed, !moves.isEmpty {
-        // Only cycles are left.
-        let move = moves[moves.count - 1]
-        moves.removeLast()
-        asm.xchg(.b64, Register(number: move.destination), Register(number: move.source))
-        for j in 0..<moves.count where moves[j].source == move.destination { moves[j].source = move.source }
-        var j = 0
-        while j < moves.count {
-          if moves[j].source == moves[j].destination {
-            moves[j] = moves[moves.count - 1]
-            moves.removeLast()
-          } else {
-            j += 1
-          }
+      if progressed || moves.isEmpty { continue }
+      // Only cycles are left.
+      let move = moves[moves.count - 1]
+      moves.removeLast()
+      asm.xchg(.b64, Register(number: move.destination), Register(number: move.source))
+      for j in 0..<moves.count where moves[j].source == move.destination { moves[j].source = move.source }
+      var j = 0
+      while j < moves.count {
+        if moves[j].source == moves[j].destination {
+          moves[j] = moves[moves.count - 1]
+          moves.removeLast()
+        } else {
+          j += 1
         }
       }
     }
@@ -71,29 +78,13 @@ extension FunctionCompiler {
   /// The same among vector registers; xmm0 is never an argument, and is free to break cycles once no source is in it.
   private mutating func performVectorMoves() {
     while !moves.isEmpty {
-      var progressed = false
-      var i = 0
-      while i < moves.count {
-        let move = moves[i]
-        var isBlocked = false
-        for j in 0..<moves.count where j != i && moves[j].source == move.destination {
-          isBlocked = true
-          break
-        }
-        if isBlocked {
-          i += 1
-          continue
-        }
+      let progressed = performUnblockedMoves { asm, move in
         asm.movaps(XMMRegister(number: move.destination), XMMRegister(number: move.source))
-        moves[i] = moves[moves.count - 1]
-        moves.removeLast()
-        progressed = true
       }
-      if !progressed, !moves.isEmpty {
-        let scratch = moves[moves.count - 1].destination
-        asm.movaps(.xmm0, XMMRegister(number: scratch))
-        for j in 0..<moves.count where moves[j].source == scratch { moves[j].source = 0 }
-      }
+      if progressed || moves.isEmpty { continue }
+      let scratch = moves[moves.count - 1].destination
+      asm.movaps(.xmm0, XMMRegister(number: scratch))
+      for j in 0..<moves.count where moves[j].source == scratch { moves[j].source = 0 }
     }
   }
 

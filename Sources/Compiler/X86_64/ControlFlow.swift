@@ -139,7 +139,7 @@ extension FunctionCompiler {
     _ kind: ControlFrame.Kind, _ op: Operator, _ signature: BlockSignature, _ height: Int
   ) -> ControlFrame {
     ControlFrame(
-      kind: kind, isTarget: false, hasState: false, hasElse: op.flags.contains(.hasElse),
+      kind: kind, isTarget: false, hasState: false,
       label: asm.makeLabel(), elseLabel: asm.makeLabel(), height: UInt32(height), signature: signature,
       live: analysis.info[position], inRegisters: 0, inSlots: 0, elseInRegisters: 0, elseInSlots: 0)
   }

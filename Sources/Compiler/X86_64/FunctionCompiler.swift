@@ -74,8 +74,6 @@ struct ControlFrame: BitwiseCopyable {
   var isTarget: Bool
   /// Whether `inRegisters` and `inSlots` have been set by a branch.
   var hasState: Bool
-  /// Whether the `if` has an `else`.
-  var hasElse: Bool
   var label: Label
   var elseLabel: Label
   /// Height of the operand stack below the parameters.
@@ -268,7 +266,7 @@ struct FunctionCompiler: ~Copyable {
     let type = environment.module.types.signature(ops.typeIndex)
     control.append(
       ControlFrame(
-        kind: .function, isTarget: false, hasState: true, hasElse: false, label: asm.makeLabel(),
+        kind: .function, isTarget: false, hasState: true, label: asm.makeLabel(),
         elseLabel: asm.makeLabel(), height: 0,
         signature: BlockSignature(resultStart: type.resultStart, resultCount: type.resultCount), live: 0,
         inRegisters: 0, inSlots: 0, elseInRegisters: 0, elseInSlots: 0))
