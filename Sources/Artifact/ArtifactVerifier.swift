@@ -40,6 +40,7 @@ extension Artifact {
     var constants = try Budget(.constants, info)
     try checkEntities(info, &constants)
     try checkSegments(info, &constants)
+    try checkActive(info)
     try checkCodeTables(info)
     if let names = try names() {
       _ = try names.moduleName()
@@ -259,6 +260,27 @@ extension Artifact {
       }
       _ = try bytes(of: segment)
     }
+  }
+
+  // What instantiation applies are all the active segments, in order, and no others.
+  private func checkActive(_ info: ModuleInfo) throws(ArtifactError) {
+    func check(
+      _ table: InfoTable, _ segments: Int, _ mode: (Int) throws(ArtifactError) -> SegmentMode
+    ) throws(ArtifactError) {
+      var position = 0
+      let count = try info.rows(table)
+      for index in 0..<segments where try mode(index) == .active {
+        guard position < count, try Int(info.region.u32(info.row(table, position))) == index else {
+          throw .damaged(.info, 0, "segment \(index) is missing in table \(table), or out of order")
+        }
+        position += 1
+      }
+      guard position == count else { throw .damaged(.info, 0, "table \(table) names a segment too many") }
+    }
+    try check(.activeElements, info.elementSegmentCount) { (index) throws(ArtifactError) in
+      try info.elementSegment(index).mode
+    }
+    try check(.activeData, info.dataSegmentCount) { (index) throws(ArtifactError) in try info.dataSegment(index).mode }
   }
 
   private func checkCodeTables(_ info: ModuleInfo) throws(ArtifactError) {

@@ -54,6 +54,11 @@ enum InfoTable: Int, CaseIterable, Sendable {
   /// 0 mode (byte), 4 memory, 8 first constant instruction of the offset, 12 constant instructions,
   /// 16 offset in `.rodata.wasm`, 24 size (64 bits each).
   case dataSegments
+  /// 0 index of each element segment that is applied at instantiation, ascending. Instantiation reads
+  /// this list, not the segments, so that it costs the same whatever is in images.
+  case activeElements
+  /// 0 index of each data segment that is applied at instantiation, ascending.
+  case activeData
   /// Bytes of names.
   case strings
 
@@ -61,7 +66,7 @@ enum InfoTable: Int, CaseIterable, Sendable {
   var rowSize: Int {
     switch self {
     case .valueTypes, .strings: 1
-    case .importedFunctions, .elementFunctions: 4
+    case .importedFunctions, .elementFunctions, .activeElements, .activeData: 4
     case .elementExpressions: 8
     case .functions, .tableImages, .globals, .constants: 16
     case .exports: 20

@@ -155,6 +155,10 @@ public struct ModuleInfo: Sendable {
   public let elementSegmentCount: Int
   /// Number of data segments.
   public let dataSegmentCount: Int
+  /// Number of element segments to apply at instantiation.
+  public let activeElementCount: Int
+  /// Number of data segments to apply at instantiation.
+  public let activeDataCount: Int
   /// Index of the start function.
   public let start: UInt32?
 
@@ -193,6 +197,8 @@ public struct ModuleInfo: Sendable {
     globalCount = try count(.globals)
     elementSegmentCount = try count(.elements)
     dataSegmentCount = try count(.dataSegments)
+    activeElementCount = try count(.activeElements)
+    activeDataCount = try count(.activeData)
     guard try count(.importedFunctions) == importedFunctionCount, importedTableCount <= tableCount,
       importedMemoryCount <= memoryCount, importedGlobalCount <= globalCount
     else { throw region.damaged(12, "more imports than there is room for") }
@@ -506,5 +512,26 @@ public struct ModuleInfo: Sendable {
     guard !overflow else { throw region.damaged(row + 16, "segment outside the address space") }
     return DataSegmentInfo(
       mode: mode, memory: try region.u32(row + 4), offset: try range(row + 8, in: .constants), bytes: start..<end)
+  }
+
+  // MARK: What instantiation applies
+
+  /// The element segment to apply at instantiation as number `position`; segments are applied in this
+  /// order, which is theirs.
+  ///
+  /// Spec: Core 4.5.4, "Instantiation", of the segments that are not part of an image.
+  public func activeElement(_ position: Int) throws(ArtifactError) -> ElementSegmentInfo {
+    let row = try row(.activeElements, position)
+    let segment = try elementSegment(Int(region.u32(row)))
+    guard segment.mode == .active else { throw region.damaged(row, "element segment is not active") }
+    return segment
+  }
+
+  /// The data segment to apply at instantiation as number `position`, in order.
+  public func activeData(_ position: Int) throws(ArtifactError) -> DataSegmentInfo {
+    let row = try row(.activeData, position)
+    let segment = try dataSegment(Int(region.u32(row)))
+    guard segment.mode == .active else { throw region.damaged(row, "data segment is not active") }
+    return segment
   }
 }

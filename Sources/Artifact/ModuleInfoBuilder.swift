@@ -85,6 +85,8 @@ public struct ModuleInfoBuilder: ~Copyable {
     buildGlobals()
     buildElements()
     buildData()
+    buildActive(.activeElements, image.elements)
+    buildActive(.activeData, image.segments.map(\.mode))
     let names = strings.extract()
     begin(.strings, count: names.count)
     names.withBytes { section.put(contentsOf: $0) }
@@ -321,6 +323,14 @@ public struct ModuleInfoBuilder: ~Copyable {
       put(offset)
       section.put64(bytes.lowerBound)
       section.put64(bytes.upperBound - bytes.lowerBound)
+    }
+  }
+
+  // The segments that instantiation has to apply itself.
+  private mutating func buildActive(_ table: InfoTable, _ modes: [SegmentMode]) {
+    begin(table, count: modes.reduce(0) { $1 == .active ? $0 + 1 : $0 })
+    for (index, mode) in modes.enumerated() where mode == .active {
+      section.put32(UInt32(truncatingIfNeeded: index))
     }
   }
 }
