@@ -151,6 +151,27 @@ public enum ActivationLayout {
   public static let exitFramePointer = 24
 }
 
+/// The frame of an entry trampoline on x86-64: where it keeps the C caller's registers, from its frame pointer; the caller's
+/// frame pointer is at 0, the return address at 8.
+///
+/// The signal handler returns from a trampoline whose code is lost (its file was changed while it was loaded) by this
+/// alone, so the layout is fixed, and the trampoline changes none of these registers before it has written
+/// `ActivationLayout.entryFramePointer`. `precast_activation.h` says the same in C.
+public enum EntryFrameLayout {
+  /// The caller's rbx.
+  public static let rbx = -8
+  /// The caller's r12.
+  public static let r12 = -16
+  /// The caller's r13.
+  public static let r13 = -24
+  /// The caller's r14.
+  public static let r14 = -32
+  /// The caller's r15.
+  public static let r15 = -40
+  /// The slots that the caller gave, for the results.
+  public static let slots = -48
+}
+
 /// A function reference: what a `funcref` value points to, owned by the store.
 ///
 /// A `funcref` value is 0 for null, or the address of such a block. In a *table* of functions an

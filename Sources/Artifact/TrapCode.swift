@@ -27,4 +27,6 @@ public enum TrapCode: UInt8, Sendable, CaseIterable, BitwiseCopyable {
   case nullReference = 11
   /// A built-in failed for a reason of the host; the store holds the error.
   case hostError = 12
+  /// The artifact's file is damaged, or was changed while it was loaded: what was needed of it is lost.
+  case damagedArtifact = 13
 }

@@ -103,6 +103,8 @@ uint64_t precast_enter(
   if (store->max_wasm_stack != 0) limit = larger(limit, less_or_zero(sp, store->max_wasm_stack));
   if (outer) limit = larger(limit, outer->stack_limit);
 
+  activation->resume_program_counter = (uint64_t)(uintptr_t)entry;
+  activation->entry_frame_pointer = 0;
   activation->previous = outer;
   activation->store = store;
   activation->saved_store_activation = store->activation;
@@ -161,7 +163,10 @@ size_t precast_stack_walk_from(
     const struct precast_activation *activation, uint64_t pc, uint64_t frame_pointer, uint64_t stack_pointer,
     struct precast_frame *frames, size_t capacity, bool *truncated) {
   struct sink sink = {.frames = frames, .capacity = capacity};
-  if (put(&sink, pc, frame_pointer, false, 0) &&
+  if (frame_pointer >= activation->entry_frame_pointer) {
+    // In the entry trampoline, which is no frame of wasm.
+    walk_outer(activation->previous, 1, &sink);
+  } else if (put(&sink, pc, frame_pointer, false, 0) &&
       walk_callers(activation, frame_pointer, stack_pointer, 0, &sink)) {
     walk_outer(activation->previous, 1, &sink);
   }

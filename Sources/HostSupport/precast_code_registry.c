@@ -1,6 +1,6 @@
 // A radix table over address granules.
 //
-// Code ranges are found by pc in signal handlers and in stack walks, while other threads load and
+// Ranges (mapped artifacts, and images of their data in memories) are found by address in signal handlers and in stack walks, while other threads load and
 // drop modules, ten thousand of them and more. A sorted array makes adding linear; a balanced tree
 // is a dozen dependent loads and a good deal of code. But ranges do not overlap and are rarely
 // tiny, so address space itself can be the index:
@@ -65,7 +65,23 @@ struct retired {
 
 struct range {
   struct retired retired;
+  uint64_t start, end;
+  /// The artifact that the range belongs to: the range itself when `is_image` is false.
+  struct artifact *artifact;
+  bool is_image;
+};
+
+/// What `struct precast_code *` points into, once registered.
+struct artifact {
+  struct range range;
   struct precast_code code;
+  /// Registered images, and whether the artifact itself was removed: it is retired when it was and has none.
+  size_t images;
+  bool removed;
+};
+
+struct precast_image {
+  struct range range;
 };
 
 struct group {
@@ -113,35 +129,47 @@ void precast_code_read_end(uint32_t token) {
   atomic_fetch_sub_explicit(&stripes[token % STRIPES].readers, 1, memory_order_release);
 }
 
-static bool contains(const struct range *range, uint64_t pc) {
-  return range->code.text_start <= pc && pc < range->code.text_end;
+/// The range that holds an address, or null.
+static const struct range *find(uint64_t address) {
+  if (address >> ADDRESS_BITS) return NULL;
+  struct leaf *leaf = atomic_load_explicit(&top[address >> (GRANULE_BITS + LEAF_BITS)], memory_order_acquire);
+  if (!leaf) return NULL;
+  size_t index = (address >> GRANULE_BITS) & ((1 << LEAF_BITS) - 1);
+  uintptr_t value = atomic_load_explicit(&leaf->slots[index], memory_order_acquire);
+  if (value == 0) return NULL;
+  const struct range *range;
+  if (value & 1) {
+    range = (const struct range *)(value - 1);
+  } else {
+    // The last range that starts at or before the address.
+    const struct group *group = (const struct group *)value;
+    size_t low = 0, high = group->count;
+    while (low < high) {
+      size_t middle = low + (high - low) / 2;
+      if (group->ranges[middle]->start <= address) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    if (low == 0) return NULL;
+    range = group->ranges[low - 1];
+  }
+  return range->start <= address && address < range->end ? range : NULL;
 }
 
 const struct precast_code *precast_code_read_find(uint64_t pc) {
-  if (pc >> ADDRESS_BITS) return NULL;
-  struct leaf *leaf = atomic_load_explicit(&top[pc >> (GRANULE_BITS + LEAF_BITS)], memory_order_acquire);
-  if (!leaf) return NULL;
-  size_t index = (pc >> GRANULE_BITS) & ((1 << LEAF_BITS) - 1);
-  uintptr_t value = atomic_load_explicit(&leaf->slots[index], memory_order_acquire);
-  if (value == 0) return NULL;
-  if (value & 1) {
-    const struct range *range = (const struct range *)(value - 1);
-    return contains(range, pc) ? &range->code : NULL;
-  }
-  // The last range that starts at or before pc.
-  const struct group *group = (const struct group *)value;
-  size_t low = 0, high = group->count;
-  while (low < high) {
-    size_t middle = low + (high - low) / 2;
-    if (group->ranges[middle]->code.text_start <= pc) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  if (low == 0) return NULL;
-  const struct range *range = group->ranges[low - 1];
-  return contains(range, pc) ? &range->code : NULL;
+  const struct range *range = find(pc);
+  if (!range || range->is_image || pc >= range->artifact->code.text_end) return NULL;
+  return &range->artifact->code;
+}
+
+bool precast_code_read_find_address(uint64_t address, struct precast_place *place) {
+  const struct range *range = find(address);
+  if (!range) return false;
+  *place = (struct precast_place){
+      .artifact = &range->artifact->code, .is_image = range->is_image, .start = range->start, .end = range->end};
+  return true;
 }
 
 bool precast_code_find(uint64_t pc, struct precast_code *found) {
@@ -228,11 +256,11 @@ static size_t entries(uintptr_t value, struct range **single, struct range ***ra
   return group->count;
 }
 
-static bool overlaps(uintptr_t value, const struct precast_code *code) {
+static bool overlaps(uintptr_t value, const struct range *range) {
   struct range *single, **ranges;
   size_t count = entries(value, &single, &ranges);
   for (size_t i = 0; i < count; i++) {
-    if (ranges[i]->code.text_start < code->text_end && code->text_start < ranges[i]->code.text_end) return true;
+    if (ranges[i]->start < range->end && range->start < ranges[i]->end) return true;
   }
   return false;
 }
@@ -251,7 +279,7 @@ static uintptr_t value_with(uintptr_t old, struct range *range) {
   struct group *group = new_group(count + 1);
   if (!group) return 0;
   size_t i = 0;
-  for (; i < count && ranges[i]->code.text_start < range->code.text_start; i++) group->ranges[i] = ranges[i];
+  for (; i < count && ranges[i]->start < range->start; i++) group->ranges[i] = ranges[i];
   group->ranges[i] = range;
   for (; i < count; i++) group->ranges[i + 1] = ranges[i];
   return (uintptr_t)group;
@@ -288,10 +316,10 @@ static void free_unpublished(uintptr_t value) {
 }
 
 static int add(struct range *range) {
-  uint64_t first = range->code.text_start >> GRANULE_BITS, last = (range->code.text_end - 1) >> GRANULE_BITS;
+  uint64_t first = range->start >> GRANULE_BITS, last = (range->end - 1) >> GRANULE_BITS;
   if (!make_leaves(first, last)) return -ENOMEM;
   for (uint64_t granule = first; granule <= last; granule++) {
-    if (overlaps(atomic_load_explicit(slot_of(granule), memory_order_relaxed), &range->code)) return -EEXIST;
+    if (overlaps(atomic_load_explicit(slot_of(granule), memory_order_relaxed), range)) return -EEXIST;
   }
   // Everything that can fail comes first.
   slot *first_slot = slot_of(first), *last_slot = slot_of(last);
@@ -309,8 +337,10 @@ static int add(struct range *range) {
   return 0;
 }
 
-static void remove_range(struct range *range) {
-  uint64_t first = range->code.text_start >> GRANULE_BITS, last = (range->code.text_end - 1) >> GRANULE_BITS;
+/// False when memory is short, and a group keeps pointing to the range: then it matches no address any more, and
+/// stays for ever. (A reader may see the old end once more; that is as if it had come earlier.)
+static bool remove_range(struct range *range) {
+  uint64_t first = range->start >> GRANULE_BITS, last = (range->end - 1) >> GRANULE_BITS;
   bool gone = true;
   for (uint64_t granule = first; granule <= last; granule++) {
     slot *slot = slot_of(granule);
@@ -322,38 +352,84 @@ static void remove_range(struct range *range) {
     }
   }
   registered_count--;
-  if (gone) {
-    retire(&range->retired);
-    return;
-  }
-  // Memory is short, and a group keeps pointing to the range: let it match no pc, and stay. Its
-  // owner stays too. (A reader may see the old end once more; that is as if it had come earlier.)
-  __atomic_store_n(&range->code.text_end, range->code.text_start, __ATOMIC_RELAXED);
+  if (!gone) __atomic_store_n(&range->end, range->start, __ATOMIC_RELAXED);
+  return gone;
+}
+
+/// Enters a range of which the addresses are set; false addresses and shortage of memory are errors.
+static int enter(struct range *range) {
+  if (range->start >= range->end || (range->end - 1) >> ADDRESS_BITS) return -EINVAL;
+  pthread_mutex_lock(&mutex);
+  int result = add(range);
+  if (result == 0 && range->is_image) range->artifact->images++;
+  struct retired *free_now = reclaim();
+  pthread_mutex_unlock(&mutex);
+  free_all(free_now);
+  return result;
 }
 
 int precast_code_register(
     const struct precast_code *code, void (*release_owner)(void *owner), struct precast_code **registered) {
-  if (code->text_start >= code->text_end || (code->text_end - 1) >> ADDRESS_BITS) return -EINVAL;
-  struct range *range = malloc(sizeof *range);
-  if (!range) return -ENOMEM;
-  *range = (struct range){.retired = {.release_owner = release_owner, .owner = code->owner}, .code = *code};
-  pthread_mutex_lock(&mutex);
-  int result = add(range);
-  struct retired *free_now = reclaim();
-  pthread_mutex_unlock(&mutex);
-  free_all(free_now);
+  if (code->text_start >= code->text_end) return -EINVAL;
+  if (code->mapping_end != 0 && code->mapping_end < code->text_end) return -EINVAL;
+  struct artifact *artifact = malloc(sizeof *artifact);
+  if (!artifact) return -ENOMEM;
+  *artifact = (struct artifact){
+      .range =
+          {.retired = {.release_owner = release_owner, .owner = code->owner},
+           .start = code->text_start,
+           .end = code->mapping_end ? code->mapping_end : code->text_end,
+           .artifact = artifact},
+      .code = *code};
+  int result = enter(&artifact->range);
   if (result != 0) {
-    free(range);
+    free(artifact);
     return result;
   }
-  *registered = &range->code;
+  *registered = &artifact->code;
   return 0;
 }
 
+static struct artifact *artifact_of(struct precast_code *code) {
+  return (struct artifact *)((char *)code - offsetof(struct artifact, code));
+}
+
 void precast_code_unregister(struct precast_code *registered) {
-  struct range *range = (struct range *)((char *)registered - offsetof(struct range, code));
+  struct artifact *artifact = artifact_of(registered);
   pthread_mutex_lock(&mutex);
-  remove_range(range);
+  bool gone = remove_range(&artifact->range);
+  artifact->removed = gone;
+  if (gone && artifact->images == 0) retire(&artifact->range.retired);
+  struct retired *free_now = reclaim();
+  pthread_mutex_unlock(&mutex);
+  free_all(free_now);
+}
+
+int precast_image_register(
+    uint64_t start, uint64_t end, struct precast_code *artifact, struct precast_image **registered) {
+  struct precast_image *image = malloc(sizeof *image);
+  if (!image) return -ENOMEM;
+  *image = (struct precast_image){
+      .range = {.start = start, .end = end, .artifact = artifact_of(artifact), .is_image = true}};
+  int result = enter(&image->range);
+  if (result != 0) {
+    free(image);
+    return result;
+  }
+  *registered = image;
+  return 0;
+}
+
+void precast_image_unregister(struct precast_image *image) {
+  if (!image) return;
+  struct artifact *artifact = image->range.artifact;
+  pthread_mutex_lock(&mutex);
+  if (remove_range(&image->range)) {
+    // The image first: readers that found it may be looking at the artifact, which goes no earlier.
+    retire(&image->range.retired);
+    artifact->images--;
+    if (artifact->removed && artifact->images == 0) retire(&artifact->range.retired);
+  }
   struct retired *free_now = reclaim();
   pthread_mutex_unlock(&mutex);
   free_all(free_now);

@@ -11,7 +11,8 @@
 //
 // Handlers are installed with SA_ONSTACK (the stack may be exhausted) and SA_NODEFER (an earlier
 // handler that itself faults must reach that fault's handler, and one that jumps out must not leave
-// the signal blocked). Resuming after a trap is an ordinary return from the handler with changed
+// the signal blocked; and ours may itself come upon a lost page, in the trap table: the handler for that
+// fault, one deeper, puts a zero page there, which cannot fault again). Resuming after a trap is an ordinary return from the handler with changed
 // registers; the kernel restores the signal mask.
 #define _GNU_SOURCE
 #include "precast_signals.h"
@@ -26,6 +27,7 @@
 #include <unistd.h>
 
 #include "precast_code_registry.h"
+#include "precast_lost_page.h"
 #include "precast_thread.h"
 #include "precast_trap_table.h"
 
@@ -42,6 +44,43 @@ static void context_resume(ucontext_t *c, uint64_t pc, uint64_t sp) {
   c->uc_mcontext.gregs[REG_RIP] = (greg_t)pc;
   c->uc_mcontext.gregs[REG_RSP] = (greg_t)sp;
 }
+
+static uint64_t word_at(uint64_t address) { return *(const uint64_t *)(uintptr_t)address; }
+
+/// Returns 1 from the entry trampoline, without the trampoline: its page may be lost. `PRECAST_ENTRY_FRAME_*` says what
+/// this relies on. The frame is on the live stack, above the stack pointer (or, at the trampoline's last
+/// instruction, right below it, where only this thread's next push would write).
+static void context_leave(ucontext_t *c, const struct precast_activation *activation) {
+  greg_t *r = c->uc_mcontext.gregs;
+  uint64_t frame = activation->entry_frame_pointer;
+  uint64_t return_address_at;
+  if (frame != 0) {
+    r[REG_RBX] = (greg_t)word_at(frame + PRECAST_ENTRY_FRAME_RBX);
+    r[REG_R12] = (greg_t)word_at(frame + PRECAST_ENTRY_FRAME_R12);
+    r[REG_R13] = (greg_t)word_at(frame + PRECAST_ENTRY_FRAME_R13);
+    r[REG_R14] = (greg_t)word_at(frame + PRECAST_ENTRY_FRAME_R14);
+    r[REG_R15] = (greg_t)word_at(frame + PRECAST_ENTRY_FRAME_R15);
+    r[REG_RBP] = (greg_t)word_at(frame);
+    return_address_at = frame + 8;
+  } else {
+    // In the prologue: until it has stored its frame pointer, the trampoline changes none of the host's registers but
+    // rsp and rbp, and `precast_enter` has left its address where the resume point will be.
+    uint64_t entry = activation->resume_program_counter;
+    uint64_t pc = context_pc(c);
+    if (pc == entry) {
+      return_address_at = context_sp(c);
+    } else if (pc == entry + PRECAST_ENTRY_PUSH_SIZE) {
+      return_address_at = context_sp(c) + 8;
+    } else {
+      return_address_at = context_fp(c) + 8;
+      r[REG_RBP] = (greg_t)word_at(context_fp(c));
+    }
+  }
+  r[REG_RIP] = (greg_t)word_at(return_address_at);
+  r[REG_RSP] = (greg_t)(return_address_at + 8);
+  r[REG_RAX] = 1;
+  r[REG_EFL] &= ~(greg_t)0x400;  // the direction flag, which C expects clear
+}
 #elif defined(__aarch64__)
 static uint64_t context_pc(const ucontext_t *c) { return c->uc_mcontext.pc; }
 static uint64_t context_sp(const ucontext_t *c) { return c->uc_mcontext.sp; }
@@ -50,37 +89,72 @@ static void context_resume(ucontext_t *c, uint64_t pc, uint64_t sp) {
   c->uc_mcontext.pc = pc;
   c->uc_mcontext.sp = sp;
 }
+// There are no trampolines for this architecture yet, so no frame of theirs that could be relied on.
+static void context_leave(ucontext_t *c, const struct precast_activation *activation) {
+  context_resume(c, activation->resume_program_counter, activation->resume_stack_pointer);
+}
 #else
 #error "no register access for this architecture"
 #endif
 
 static bool is_memory_fault(int signal) { return signal == SIGSEGV || signal == SIGBUS; }
 
-/// Turns the signal into a trap of the current activation, if it is one.
-static bool trap(int signal, const siginfo_t *info, ucontext_t *context) {
-  if (info->si_code <= 0) return false;  // sent by a process
+/// Records how the thread's current activation ends.
+static void record(uint32_t trap_code, int signal, uint64_t address, const ucontext_t *context) {
   struct precast_thread *thread = &precast_thread;
   struct precast_activation *activation = thread->current;
-  if (!activation) return false;
-
-  uint64_t pc = context_pc(context);
-  struct precast_code code;
-  if (!precast_code_find(pc, &code)) return false;
-  uint64_t address = is_memory_fault(signal) ? (uint64_t)(uintptr_t)info->si_addr : 0;
-  // The text itself could not be read (its file shrank): not a trap, whatever stands there.
-  if (is_memory_fault(signal) && address >= code.text_start && address < code.text_end) return false;
-  uint8_t trap_code = precast_trap_lookup(code.traps, code.traps_size, pc - code.text_start);
-  if (trap_code == 0) return false;
-
   activation->trap_code = trap_code;
   activation->trap_signal = signal;
-  activation->trap_pc = pc;
+  activation->trap_pc = context_pc(context);
   activation->trap_frame_pointer = context_fp(context);
   activation->trap_fault_address = address;
   activation->trap_frames = thread->trap_frames;
   activation->trap_frame_count = (uint32_t)precast_stack_walk_from(
-      activation, pc, context_fp(context), context_sp(context), thread->trap_frames,
+      activation, context_pc(context), context_fp(context), context_sp(context), thread->trap_frames,
       thread->trap_frames ? PRECAST_TRAP_FRAMES : 0, &activation->trap_frames_truncated);
+}
+
+/// Ends the thread's current activation, whose code cannot go on because its artifact is damaged.
+static bool abandon(int signal, uint64_t address, ucontext_t *context) {
+  struct precast_activation *activation = precast_thread.current;
+  if (!activation) return false;
+  // It may have ended already, and only its way out is lost: then it ends as it would have.
+  bool has_ended = activation->trap_code != 0 || (activation->entry_frame_pointer != 0 &&
+                                                  context_pc(context) == activation->resume_program_counter);
+  if (!has_ended) record(PRECAST_TRAP_DAMAGED, signal, address, context);
+  context_leave(context, activation);
+  return true;
+}
+
+/// Deals with the signal if it is about our code or our mappings.
+static bool ours(int signal, const siginfo_t *info, ucontext_t *context) {
+  if (info->si_code <= 0) return false;  // sent by a process
+  uint64_t pc = context_pc(context);
+  uint64_t address = is_memory_fault(signal) ? (uint64_t)(uintptr_t)info->si_addr : 0;
+  if (signal == SIGBUS && info->si_code == BUS_ADRERR) {
+    switch (precast_lost_page(address, pc)) {
+      case PRECAST_PAGE_REPLACED: return true;
+      case PRECAST_PAGE_NEEDED: return abandon(signal, address, context);
+      case PRECAST_PAGE_ELSEWHERE: break;
+    }
+  }
+
+  struct precast_activation *activation = precast_thread.current;
+  if (!activation) return false;
+  uint32_t token = precast_code_read_begin();
+  const struct precast_code *code = precast_code_read_find(pc);
+  precast_code_read_end(token);  // this thread is executing the code, so it stays
+  if (!code) return false;
+  // A fault at the text itself is no trap, whatever stands there.
+  bool in_text = is_memory_fault(signal) && address >= code->text_start && address < code->text_end;
+  uint8_t trap_code = in_text ? 0 : precast_trap_lookup(code->traps, code->traps_size, pc - code->text_start);
+  if (trap_code == 0) {
+    // A defect, in us or in the compiler: it goes to whoever handles crashes. But not where the code or the table is
+    // not what was loaded: the text was taken away by `precast_lost_page`, the table reads as zeros, or the
+    // file now ends in the middle of a page of text, whose rest reads as zeros and was executed.
+    return precast_lost_some(code) && abandon(signal, address, context);
+  }
+  record(trap_code, signal, address, context);
   context_resume(context, activation->resume_program_counter, activation->resume_stack_pointer);
   return true;
 }
@@ -121,7 +195,7 @@ static void pass_on(int signal, siginfo_t *info, void *context, struct sigaction
 
 static void handle(int signal, siginfo_t *info, void *context) {
   int saved_errno = errno;
-  if (!trap(signal, info, context)) {
+  if (!ours(signal, info, context)) {
     for (size_t i = 0; i < SIGNALS; i++) {
       if (signals[i] == signal) pass_on(signal, info, context, &earlier[i]);
     }

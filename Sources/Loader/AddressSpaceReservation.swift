@@ -19,6 +19,8 @@ public final class AddressSpaceReservation: @unchecked Sendable {
   public let base: UInt
   /// The size in bytes, a multiple of the page size.
   public let size: Int
+  /// Images that are mapped here, for the signal handler; to be let go of before anything else is mapped over them.
+  public var registeredImages: [ImageRegistration] = []
 
   /// Reserves `size` bytes, rounded up to whole pages, that cannot be accessed yet.
   public init(size: Int) throws(LoadError) {
@@ -34,6 +36,8 @@ public final class AddressSpaceReservation: @unchecked Sendable {
   }
 
   deinit {
+    // Before the addresses can be somebody else's.
+    registeredImages = []
     _ = precast_release(UInt64(base), size)
   }
 

@@ -1,7 +1,7 @@
 // An artifact in memory, ready to run.
 //
 // Loading is a handful of system calls at any size: open, fstat, one read of the first page, a
-// mapping of everything from the text on, the text's protection, and close. The first page is
+// mapping of everything from the text on, and the text's protection. The first page is
 // decided upon before anything is mapped and is not mapped itself; no other page is touched. Then
 // the text is entered in the process's map from pc to code and its unwind tables are registered,
 // neither of which looks at them.
@@ -9,10 +9,11 @@
 //      file     | first page | .text | .eh_frame, .wasmtime.*, .rodata.wasm, symbols, ... |
 //      memory                | r-x   | r--                                                |
 //
-// Memories' images are mapped later from the same file, copy-on-write, for each instance; so a
-// loaded artifact that has a data image keeps a descriptor of its file. (A mapping cannot be
-// duplicated privately, and reopening by name finds another file after a rename.) Ten thousand of
-// them need RLIMIT_NOFILE to allow it: the soft limit is raised to the hard one when it is reached.
+// A loaded artifact keeps a descriptor of its file. Memories' images are mapped later from it, copy-on-write; it gives
+// the artifact's bytes, first page included, to whoever wants to store them; and the signal handler asks it whether the
+// file is still as long as it was. (A mapping cannot be duplicated privately, and reopening by name finds another
+// file after a rename.) It costs no call at load, which leaves the file open instead of closing it. Ten thousand
+// descriptors need RLIMIT_NOFILE to allow them: the soft limit is raised to the hard one when it is reached.
 //
 // A loaded artifact may be found through the map of code by any thread, while its last owner drops
 // it. So the map does not point to it, but to a small box with a weak reference, which lives until
@@ -35,12 +36,12 @@ public final class LoadedArtifact: Sendable {
   /// Size of `.text` in bytes, whole pages.
   public let textSize: Int
   /// A descriptor of the file (or sealed memory) that the artifact is mapped from, open as long as
-  /// this object lives, for mapping the data image; -1 when the artifact has no image.
-  public let imageDescriptor: Int32
+  /// this object lives.
+  public let fileDescriptor: Int32
 
   private let mappingSize: Int
   // Handles of the C side: written once in `init`, used once in `deinit`.
-  private nonisolated(unsafe) let code: UnsafeMutablePointer<precast_code>
+  nonisolated(unsafe) let code: UnsafeMutablePointer<precast_code>
   private nonisolated(unsafe) let frames: OpaquePointer?
   private let cachedInfo = Mutex<ModuleInfo?>(nil)
 
@@ -117,7 +118,9 @@ public final class LoadedArtifact: Sendable {
     let box = WeakBox()
     var description = unsafe precast_code(
       text_start: UInt64(mapping.address), text_end: UInt64(mapping.address) + text.size,
+      mapping_end: UInt64(mapping.address) + UInt64(size),
       traps: traps?.baseAddress.assumingMemoryBound(to: UInt8.self), traps_size: UInt64(traps?.count ?? 0),
+      file: file.number, file_size: header.fileSize, damaged: 0,
       owner: Unmanaged.passRetained(box).toOpaque())
     var registered: UnsafeMutablePointer<precast_code>?
     let result = unsafe precast_code_register(&description, releaseWeakBox, &registered)
@@ -126,7 +129,6 @@ public final class LoadedArtifact: Sendable {
       throw .system(-result, "enter the text in the map of code", path: path)
     }
     let ehFrame = header.extent(of: .ehFrame)
-    let hasImage = header.extent(of: .dataImage).size > 0
 
     self.artifact = artifact
     self.textSize = textSize
@@ -135,7 +137,7 @@ public final class LoadedArtifact: Sendable {
       ehFrame.size == 0
       ? nil
       : precast_register_frames(UnsafeRawPointer(bitPattern: mapping.address + UInt(ehFrame.offset - text.offset)))
-    self.imageDescriptor = hasImage ? file.take() : -1
+    self.fileDescriptor = file.take()
     self.mappingSize = mapping.size
     self.textBase = mapping.take()
     // Nobody can know an address in this text yet, so nobody looks at the box before this.
@@ -147,7 +149,7 @@ public final class LoadedArtifact: Sendable {
     unsafe precast_code_unregister(code)
     unsafe precast_deregister_frames(frames)
     _ = precast_release(UInt64(textBase), mappingSize)
-    if imageDescriptor >= 0 { close(imageDescriptor) }
+    close(fileDescriptor)
   }
 
   /// What the first page says: sections, compatibility record, build-id.
@@ -172,7 +174,9 @@ public final class LoadedArtifact: Sendable {
       let fileOffset = Int(exactly: fileOffset)
     else { throw .system(EINVAL, "map a data image") }
     try reservation.mapImage(
-      offset: offset, length: length, fileDescriptor: imageDescriptor, fileOffset: fileOffset)
+      offset: offset, length: length, fileDescriptor: fileDescriptor, fileOffset: fileOffset)
+    let start = reservation.base + UInt(offset)
+    reservation.registeredImages.append(try registerImage(start..<start + UInt(length)))
   }
 }
 

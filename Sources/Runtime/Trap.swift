@@ -92,6 +92,7 @@ extension TrapCode {
     case .stackOverflow: "call stack exhausted"
     case .nullReference: "null reference"
     case .hostError: "host error"
+    case .damagedArtifact: "the artifact's file is damaged, or was changed while it was loaded"
     }
   }
 }

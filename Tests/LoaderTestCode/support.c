@@ -28,7 +28,8 @@ bool lt_register(const uint8_t *traps, size_t size) {
         .text_start = (uint64_t)(uintptr_t)lt_text_start,
         .text_end = (uint64_t)(uintptr_t)lt_text_end,
         .traps = traps,
-        .traps_size = size};
+        .traps_size = size,
+        .file = -1};
     struct precast_code *handle;
     registered = precast_install_signal_handlers() == 0 && precast_code_register(&code, NULL, &handle) == 0;
   }

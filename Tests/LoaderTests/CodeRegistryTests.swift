@@ -23,7 +23,8 @@ import Testing
     result: Int32, code: UnsafeMutablePointer<precast_code>?
   ) {
     var code = precast_code(
-      text_start: range.lowerBound, text_end: range.upperBound, traps: nil, traps_size: 0, owner: owner)
+      text_start: range.lowerBound, text_end: range.upperBound, mapping_end: 0, traps: nil, traps_size: 0,
+      file: -1, file_size: 0, damaged: 0, owner: owner)
     var registered: UnsafeMutablePointer<precast_code>?
     let result = precast_code_register(&code, nil, &registered)
     return (result, registered)
@@ -91,13 +92,112 @@ import Testing
     #expect(find(0) == nil)
   }
 
+  /// What is mapped at an address: the start of the artifact's text, and whether in an image.
+  func place(_ address: UInt64) -> (text: UInt64, isImage: Bool, range: Range<UInt64>)? {
+    let token = precast_code_read_begin()
+    defer { precast_code_read_end(token) }
+    var place = precast_place()
+    guard precast_code_read_find_address(address, &place) else { return nil }
+    return (place.artifact.pointee.text_start, place.is_image, place.start..<place.end)
+  }
+
+  @Test func anAddressBehindTheTextIsTheArtifactsButNotCode() throws {
+    let base: UInt64 = 0x1600_0000_0000
+    for (text, size) in [(UInt64(0x1000), UInt64(0x3000)), (0x1000, 300 << 20), (5 << 20, 9 << 20)] {
+      var code = precast_code(
+        text_start: base, text_end: base + text, mapping_end: base + size, traps: nil, traps_size: 0, file: -1,
+        file_size: 0, damaged: 0, owner: nil)
+      var registered: UnsafeMutablePointer<precast_code>?
+      #expect(precast_code_register(&code, nil, &registered) == 0)
+      #expect(find(base + text - 1) == base..<base + text)
+      #expect(find(base + text) == nil)
+      #expect(find(base + size - 1) == nil)
+      for offset in [0, text - 1, text, size / 2, size - 1] {
+        let found = place(base + offset)
+        #expect(found?.text == base && found?.isImage == false && found?.range == base..<base + size)
+      }
+      #expect(place(base + size) == nil)
+      #expect(place(base - 1) == nil)
+      precast_code_unregister(registered)
+      #expect(place(base + size - 1) == nil)
+    }
+    var wrong = precast_code(
+      text_start: base, text_end: base + 0x2000, mapping_end: base + 0x1000, traps: nil, traps_size: 0, file: -1,
+      file_size: 0, damaged: 0, owner: nil)
+    var registered: UnsafeMutablePointer<precast_code>?
+    #expect(precast_code_register(&wrong, nil, &registered) == -EINVAL)
+  }
+
+  @Test func anImageLeadsToItsArtifact() throws {
+    let base: UInt64 = 0x1700_0000_0000
+    let artifact = try #require(register(base..<base + 0x1000).code)
+    let memory = base + (1 << 33)
+    var images: [OpaquePointer] = []
+    // Small ones, two in one granule, and one over many.
+    let ranges = [
+      memory..<memory + 0x1000, memory + 0x2000..<memory + 0x3000, memory + (1 << 20)..<memory + (40 << 20),
+    ]
+    for range in ranges {
+      var image: OpaquePointer?
+      #expect(precast_image_register(range.lowerBound, range.upperBound, artifact, &image) == 0)
+      images.append(try #require(image))
+    }
+    for range in ranges {
+      for address in [range.lowerBound, range.upperBound - 1] {
+        let found = place(address)
+        #expect(found?.text == base && found?.isImage == true && found?.range == range)
+        // Nothing there is code.
+        #expect(find(address) == nil)
+      }
+    }
+    #expect(place(memory + 0x1000) == nil)
+    var overlapping: OpaquePointer?
+    #expect(precast_image_register(memory + 0x800, memory + 0x1800, artifact, &overlapping) == -EEXIST)
+    #expect(precast_image_register(memory, memory, artifact, &overlapping) == -EINVAL)
+    for (range, image) in zip(ranges, images) {
+      precast_image_unregister(image)
+      #expect(place(range.lowerBound) == nil)
+    }
+    precast_image_unregister(nil)
+    precast_code_unregister(artifact)
+  }
+
+  @Test func anImageKeepsWhatItNeedsOfItsArtifact() throws {
+    let base: UInt64 = 0x1800_0000_0000
+    let owner = Owner(start: base)
+    let released = owner.released
+    var code = precast_code(
+      text_start: base, text_end: base + 4096, mapping_end: 0, traps: nil, traps_size: 0, file: -1, file_size: 0,
+      damaged: 0, owner: Unmanaged.passRetained(owner).toOpaque())
+    var registered: UnsafeMutablePointer<precast_code>?
+    let release: @convention(c) (UnsafeMutableRawPointer?) -> Void = { pointer in
+      let owner = Unmanaged<Owner>.fromOpaque(pointer!)
+      owner.takeUnretainedValue().released.set()
+      owner.release()
+    }
+    #expect(precast_code_register(&code, release, &registered) == 0)
+    var image: OpaquePointer?
+    #expect(precast_image_register(base + 0x10_0000, base + 0x10_1000, registered, &image) == 0)
+    precast_code_unregister(registered)
+    for _ in 0..<100 { precast_code_unregister(register(base + 0x100_0000..<base + 0x100_1000).code) }
+    #expect(!released.isSet)
+    #expect(find(base) == nil)
+    #expect(place(base + 0x10_0000)?.text == base)
+    precast_image_unregister(image)
+    for _ in 0..<100_000 where !released.isSet {
+      sched_yield()
+      precast_code_unregister(register(base + 0x100_0000..<base + 0x100_1000).code)
+    }
+    #expect(released.isSet)
+  }
+
   @Test func anOwnerIsReleasedOnceNobodyReads() throws {
     let base: UInt64 = 0x1300_0000_0000
     let owner = Owner(start: base)
     let released = owner.released
     var code = precast_code(
-      text_start: base, text_end: base + 4096, traps: nil, traps_size: 0,
-      owner: Unmanaged.passRetained(owner).toOpaque())
+      text_start: base, text_end: base + 4096, mapping_end: 0, traps: nil, traps_size: 0, file: -1, file_size: 0,
+      damaged: 0, owner: Unmanaged.passRetained(owner).toOpaque())
     var registered: UnsafeMutablePointer<precast_code>?
     let release: @convention(c) (UnsafeMutableRawPointer?) -> Void = { pointer in
       let owner = Unmanaged<Owner>.fromOpaque(pointer!)
@@ -174,7 +274,8 @@ import Testing
             let owner = UnsafeMutableRawPointer.allocate(byteCount: 64, alignment: 8)
             owner.storeBytes(of: start, as: UInt64.self)
             var code = precast_code(
-              text_start: start, text_end: start + 0x2000, traps: nil, traps_size: 0, owner: owner)
+              text_start: start, text_end: start + 0x2000, mapping_end: 0, traps: nil, traps_size: 0, file: -1,
+              file_size: 0, damaged: 0, owner: owner)
             var registered: UnsafeMutablePointer<precast_code>?
             if precast_code_register(&code, release, &registered) != 0 { failures.increment() }
             codes[slot] = registered

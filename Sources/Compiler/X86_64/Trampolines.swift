@@ -103,6 +103,9 @@ struct TrampolineAssembler: ~Copyable {
   }
 
   /// `uint64_t entry(context, code, slots, activation)`.
+  ///
+  /// The order of the pushes is `EntryFrameLayout`, and nothing of the caller's changes before the entry frame pointer is
+  /// stored: the signal handler relies on both.
   mutating func entry(_ signature: Signature, _ table: SignatureTable) -> StubRecord {
     begin()
     pushSaved(.rbx, -24)
@@ -136,7 +139,7 @@ struct TrampolineAssembler: ~Copyable {
     asm.load(.b64, dst: .rbx, from: Address(base: .r14, displacement: Int32(ContextLayout.memory0Base)))
     asm.call(Register.rax)
     if signature.resultCount > 0 {
-      asm.load(.b64, dst: .rdx, from: Address(base: .rbp, displacement: -48))
+      asm.load(.b64, dst: .rdx, from: Address(base: .rbp, displacement: Int32(EntryFrameLayout.slots)))
       for i in 0..<Int(signature.resultCount) {
         let place = table.result(signature, i)
         let destination = Self.slot(.rdx, i)
@@ -151,11 +154,11 @@ struct TrampolineAssembler: ~Copyable {
     }
     asm.alu(.xor, .b32, dst: .rax, src: .rax)
     asm.bind(exit)
-    asm.load(.b64, dst: .rbx, from: Address(base: .rbp, displacement: -8))
-    asm.load(.b64, dst: .r12, from: Address(base: .rbp, displacement: -16))
-    asm.load(.b64, dst: .r13, from: Address(base: .rbp, displacement: -24))
-    asm.load(.b64, dst: .r14, from: Address(base: .rbp, displacement: -32))
-    asm.load(.b64, dst: .r15, from: Address(base: .rbp, displacement: -40))
+    asm.load(.b64, dst: .rbx, from: Address(base: .rbp, displacement: Int32(EntryFrameLayout.rbx)))
+    asm.load(.b64, dst: .r12, from: Address(base: .rbp, displacement: Int32(EntryFrameLayout.r12)))
+    asm.load(.b64, dst: .r13, from: Address(base: .rbp, displacement: Int32(EntryFrameLayout.r13)))
+    asm.load(.b64, dst: .r14, from: Address(base: .rbp, displacement: Int32(EntryFrameLayout.r14)))
+    asm.load(.b64, dst: .r15, from: Address(base: .rbp, displacement: Int32(EntryFrameLayout.r15)))
     leaveAndReturn()
     // Here with rsp as it was stored, all else unknown.
     asm.bind(resume)

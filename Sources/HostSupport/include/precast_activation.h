@@ -49,7 +49,8 @@ struct precast_frame {
 /// it need not be initialised.
 struct precast_activation {
   /// Stack pointer, pc to continue at, and the entry trampoline's frame pointer; written by the
-  /// entry trampoline.
+  /// entry trampoline, in this order. Before that, `precast_enter` writes the trampoline's own address as the
+  /// pc, and 0 as the frame pointer: the activation is not set up yet.
   uint64_t resume_stack_pointer;
   uint64_t resume_program_counter;
   uint64_t entry_frame_pointer;
@@ -92,6 +93,29 @@ struct precast_activation {
 
 /// `TrapCode.stackOverflow`.
 #define PRECAST_TRAP_STACK_OVERFLOW 10
+/// `TrapCode.damagedArtifact`.
+#define PRECAST_TRAP_DAMAGED 13
+
+// The frame of an entry trampoline on x86-64, from its frame pointer: the C caller's registers, which the signal handler
+// restores by itself where the trampoline's code is lost. `EntryFrameLayout` in ContextLayout.swift is the other
+// statement of it. The trampoline begins with these two instructions,
+//
+//      push rbp            (PRECAST_ENTRY_PUSH_SIZE byte)
+//      mov rbp, rsp
+//
+// pushes the rest, and changes no register that belongs to its caller before it has written `entry_frame_pointer`,
+// after the two resume fields.
+//
+//      [rbp + 8]  return address        [rbp - 24]  r13
+//      [rbp]      rbp                   [rbp - 32]  r14
+//      [rbp - 8]  rbx                   [rbp - 40]  r15
+//      [rbp - 16] r12                   [rbp - 48]  slots
+#define PRECAST_ENTRY_FRAME_RBX (-8)
+#define PRECAST_ENTRY_FRAME_R12 (-16)
+#define PRECAST_ENTRY_FRAME_R13 (-24)
+#define PRECAST_ENTRY_FRAME_R14 (-32)
+#define PRECAST_ENTRY_FRAME_R15 (-40)
+#define PRECAST_ENTRY_PUSH_SIZE 1
 
 /// An entry trampoline; `slots` is an array of 16-byte slots. Returns 0, or 1 after a trap or a
 /// host error.
