@@ -6,7 +6,7 @@
 # make asan     the tests under address sanitizer
 # make golden   writes the golden files of the tests anew, for a look at the difference
 # make demo-wasm  builds the demo's wasm and its expected output anew
-# make test-wasm  builds the small modules of TestData/Command anew
+# make test-wasm  builds the small modules of TestData/Command and TestData/Load anew
 #
 # Everything that is made, fetched or installed goes into .build/ (and TestData/Corpus/), but for Debian's packages.
 
@@ -64,10 +64,12 @@ demo-wasm: setup-test
 	  /scene/scene.txt -o /out/expected.png > TestData/demo/expected.txt
 	mv .build/demo/expected.png TestData/demo/expected.png
 
-# The modules that the tests of the command use.
+# The modules that the tests of the command use, and what loading is measured with.
 test-wasm: setup-test
 	clang-19 --target=wasm32-wasi -Os -Wall -Wextra -Wl,--strip-debug -o TestData/Command/guest.wasm TestData/Command/guest.c
 	chmod 644 TestData/Command/guest.wasm
+	clang-19 --target=wasm32-wasi -O2 -Wall -Wextra -Wl,--strip-debug -o TestData/Load/hello.wasm TestData/Load/hello.c
+	chmod 644 TestData/Load/hello.wasm
 	for text in TestData/Command/*.wat; do $(WITH) wasm-tools parse $$text -o $${text%.wat}.wasm; done
 
 setup-build:

@@ -54,8 +54,10 @@ let package = Package(
       dependencies: ["Precast", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Sources/CLI", swiftSettings: settings),
     .executableTarget(
-      name: "precast-bench", dependencies: ["Precast", "PrecastRuntime"], path: "Sources/Benchmarks",
-      swiftSettings: settings),
+      name: "precast-bench",
+      dependencies: ["Precast", "PrecastRuntime", "PrecastLoader", "PrecastArtifact", "LargeModule"],
+      path: "Sources/Benchmarks", swiftSettings: settings),
+    .target(name: "LargeModule", path: "Tests/LargeModule", swiftSettings: settings),
 
     .testTarget(name: "WasmTests", dependencies: ["PrecastWasm"], path: "Tests/WasmTests"),
     .testTarget(name: "MachineCodeTests", dependencies: ["PrecastMachineCode"], path: "Tests/MachineCodeTests"),

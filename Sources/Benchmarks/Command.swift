@@ -64,6 +64,30 @@ struct Command {
   }
 }
 
+extension Command {
+  /// The program that is running; the child resolves it, before it becomes something else.
+  static let itself = "/proc/self/exe"
+
+  /// Runs it, and returns what it wrote to standard output, by way of a file in `folder`.
+  func text(in folder: String) throws(BenchmarkError) -> String {
+    let path = "\(folder)/output.txt"
+    _ = try run(output: path)
+    return try contents(of: path)
+  }
+}
+
+/// A file's text.
+func contents(of path: String) throws(BenchmarkError) -> String {
+  guard let file = unsafe fopen(path, "r") else { throw BenchmarkError("\(path): cannot be read") }
+  defer { unsafe fclose(file) }
+  var bytes: [UInt8] = []
+  while true {
+    let byte = unsafe getc(file)
+    if byte < 0 { return String(decoding: bytes, as: UTF8.self) }
+    bytes.append(UInt8(truncatingIfNeeded: byte))
+  }
+}
+
 /// Nanoseconds of a clock that only goes forward.
 func now() -> UInt64 {
   var time = timespec()

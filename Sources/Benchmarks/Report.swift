@@ -11,7 +11,10 @@ enum Unit: String {
   case seconds = "s"
   case milliseconds = "ms"
   case microseconds = "us"
+  case nanoseconds = "ns"
   case mebibytes = "MiB"
+  case megabytes = "MB"
+  case count = ""
 }
 
 /// One line: something measured on us and, where there is one, on peers.
@@ -27,6 +30,11 @@ struct Row {
   var figures: [(name: String, value: Double)]
 }
 
+extension Row {
+  /// What stands before the figures.
+  fileprivate var label: String { subject.isEmpty ? quantity : "\(subject), \(quantity)" }
+}
+
 struct Report {
   var rows: [Row] = []
   /// What was left out, and why.
@@ -40,17 +48,22 @@ struct Report {
         heading = row.benchmark
         lines += ["", heading]
       }
-      var line = "  " + pad("\(row.subject), \(row.quantity)", 34)
+      var line = "  " + pad(row.label, width(of: heading))
       for (index, figure) in row.figures.enumerated() {
         var cell = "\(figure.name) \(format(figure.value)) \(row.unit.rawValue)"
         if index > 0, let ours = row.figures.first?.value, ours > 0 { cell += " (\(format(figure.value / ours))x)" }
-        line += pad(cell, index == 0 ? 24 : 34)
+        line += pad(cell, index == 0 ? 24 : 36)
       }
       while line.last == " " { line.removeLast() }
       lines.append(line)
     }
     if !notes.isEmpty { lines += [""] + notes.map { "note: \($0)" } }
     return lines.joined(separator: "\n") + "\n"
+  }
+
+  /// Room for what stands before the figures of a benchmark.
+  private func width(of benchmark: String) -> Int {
+    (rows.filter { $0.benchmark == benchmark }.map(\.label.count).max() ?? 0) + 2
   }
 
   var json: String {

@@ -1,4 +1,4 @@
-// The three comparisons: compiling, running, loading.
+// Compiling and running, ours and the peer's. (Loading: LoadComparison.swift; whole processes: ProcessTimes.swift.)
 //
 // Each is a table of contenders, ours first, and a number of rounds; in each round every contender has one turn. The work is
 // that of the corpus tests (TestData/CorpusInputs), so what is timed here is checked there.
@@ -29,7 +29,6 @@ struct Workbench {
   /// Our command, beside this one.
   let precast: String
   let wasmtime: String?
-  let python: String?
   let workloads: [Workload]
   /// Where artifacts and outputs go.
   let folder: String
@@ -48,7 +47,6 @@ struct Workbench {
     guard let beside else { throw BenchmarkError("the command precast is not there; build it first") }
     precast = beside
     wasmtime = findProgram("wasmtime")
-    python = findProgram("python3")
     workloads = Workload.all.filter { isReadable("TestData/Corpus/\($0.file)") }
     absent = Workload.all.filter { !isReadable("TestData/Corpus/\($0.file)") }.map(\.name)
     folder = ".build/bench"
@@ -103,40 +101,6 @@ struct Workbench {
     }
   }
 
-  // MARK: Loading
-
-  /// Time to load an artifact from a file that the kernel has cached, in a process that does nothing else.
-  func load(_ report: inout Report) throws(BenchmarkError) {
-    note(&report)
-    for workload in workloads {
-      _ = try compileCommand(workload).run()
-      let times = try LoadTimes(artifact: artifact(workload, "precast"), runs: 201)
-      var figures = [("precast", times.load.median)]
-      if let python {
-        let output = "\(folder)/load.txt"
-        let command = Command(
-          program: python, arguments: ["Tests/Tools/time-wasmtime-load.py", input(workload), "101"])
-        do {
-          _ = try command.run(output: output)
-          if let time = number(in: output) { figures.append(("wasmtime library", time)) }
-        } catch {
-          report.notes.append("the peer's load time of \(workload.name) is missing: \(error)")
-        }
-      }
-      let heading = "load, median of many in one process"
-      report.rows.append(
-        Row(benchmark: heading, subject: workload.name, quantity: "load", unit: .microseconds, figures: figures))
-      for (name, times) in [
-        ("drop", times.drop), ("instantiate", times.instantiate), ("instantiate and drop", times.cycle),
-      ] {
-        report.rows.append(
-          Row(
-            benchmark: heading, subject: workload.name, quantity: name, unit: .microseconds,
-            figures: [("precast", times.median)]))
-      }
-    }
-  }
-
   // MARK: Measuring
 
   private enum Quantity { case wall, peak, processor }
@@ -188,18 +152,5 @@ struct Workbench {
   private func copy(_ path: String) throws(BenchmarkError) {
     let name = path.split(separator: "/").last.map(String.init) ?? path
     _ = try Command(program: findProgram("cp") ?? "/bin/cp", arguments: [path, "\(folder)/\(name)"]).run()
-  }
-
-  /// The first number in a file.
-  private func number(in path: String) -> Double? {
-    guard let file = unsafe fopen(path, "r") else { return nil }
-    defer { unsafe fclose(file) }
-    var text: [UInt8] = []
-    while text.count < 64 {
-      let byte = unsafe fgetc(file)
-      guard byte > 32 else { break }
-      text.append(UInt8(truncatingIfNeeded: byte))
-    }
-    return Double(String(decoding: text, as: UTF8.self))
   }
 }

