@@ -28,17 +28,22 @@ let package = Package(
     .target(name: "PrecastWasm", path: "Sources/Wasm", swiftSettings: settings),
     .target(name: "PrecastMachineCode", path: "Sources/MachineCode", swiftSettings: settings),
     .target(
-      name: "PrecastArtifact", dependencies: ["PrecastWasm", "PrecastMachineCode"],
+      name: "PrecastArtifact", dependencies: ["PrecastWasm", "PrecastMachineCode", "CPrecastHost"],
       path: "Sources/Artifact", swiftSettings: settings),
     .target(
+      name: "PrecastVerification",
+      dependencies: ["PrecastArtifact", "CPrecastHost", .product(name: "Crypto", package: "swift-crypto")],
+      path: "Sources/Verification", swiftSettings: settings),
+    .target(
       name: "PrecastArtifactWriter",
-      dependencies: ["PrecastArtifact", "CLibELF", .product(name: "Crypto", package: "swift-crypto")],
+      dependencies: ["PrecastArtifact", "PrecastVerification", "CLibELF"],
       path: "Sources/ArtifactWriter", swiftSettings: settings),
     .target(
       name: "PrecastCompiler", dependencies: ["PrecastWasm", "PrecastMachineCode", "PrecastArtifactWriter"],
       path: "Sources/Compiler", swiftSettings: settings),
     .target(
-      name: "PrecastLoader", dependencies: ["PrecastArtifact", "PrecastMachineCode", "CPrecastHost"],
+      name: "PrecastLoader",
+      dependencies: ["PrecastArtifact", "PrecastVerification", "PrecastMachineCode", "CPrecastHost"],
       path: "Sources/Loader", swiftSettings: settings),
     .target(
       name: "PrecastRuntime", dependencies: ["PrecastLoader", "PrecastArtifact", "PrecastWasm", "CPrecastHost"],
@@ -67,8 +72,8 @@ let package = Package(
     .testTarget(
       name: "ArtifactWriterTests",
       dependencies: [
-        "PrecastArtifactWriter", "PrecastArtifact", "PrecastMachineCode", "PrecastWasm", "CPrecastHost",
-        .product(name: "Crypto", package: "swift-crypto"),
+        "PrecastArtifactWriter", "PrecastVerification", "PrecastArtifact", "PrecastMachineCode", "PrecastWasm",
+        "CPrecastHost", .product(name: "Crypto", package: "swift-crypto"),
       ],
       path: "Tests/ArtifactWriterTests"),
     .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),

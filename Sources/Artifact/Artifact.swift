@@ -5,6 +5,8 @@
 // header, and leaves the rest to be checked as it is read. An `Artifact` owns nothing: whoever
 // made the regions keeps the bytes mapped.
 
+import CPrecastHost
+
 /// A reader over a finished artifact.
 public struct Artifact: Sendable {
   /// What the first page says.
@@ -41,6 +43,31 @@ public struct Artifact: Sendable {
   func bytes(at offset: UInt64, count: UInt64, for kind: SectionKind) throws(ArtifactError) -> ByteRegion {
     guard offset >= restOffset else { throw .damaged(kind, 0, "not mapped here") }
     return try rest.slice(offset: offset - restOffset, count: count, section: kind)
+  }
+
+  /// Compares the checksums of all pages behind the text.
+  ///
+  /// - Throws: `ArtifactError` for the first page that differs, naming the section that it is in.
+  public func checkPages() throws(ArtifactError) { try checkPages(from: 0, to: header.rest.size) }
+
+  /// The same for the pages from `start` to `end`, counted in bytes from the end of the text.
+  public func checkPages(from start: UInt64, to end: UInt64) throws(ArtifactError) {
+    guard start <= end, end <= header.rest.size else { return }
+    let covered = try bytes(at: header.rest.offset, count: header.rest.size, for: .checksums)
+    // A reader over plain bytes gets a guard for this one time.
+    let pages = unsafe covered.pages == nil ? PageGuard(header.engine, rest: covered.base) : nil
+    defer { withExtendedLifetime(pages) {} }
+    guard let pointer = unsafe covered.pages ?? pages?.pointer else { return }
+    let bad = unsafe precast_checked_pages_first_bad(
+      pointer, covered.base + Int(start), Int(end - start), true)
+    if bad == UInt64.max { return }
+    guard unsafe precast_checked_pages_table_is_sound(pointer) else {
+      throw .damaged(.checksums, 0, "this is no table of checksums for this file")
+    }
+    let offset = header.rest.offset + bad
+    let (section, place) = header.place(of: offset)
+    throw ArtifactError(
+      .damaged, section: section, offset: place, message: PageChecksums.message(fileOffset: offset))
   }
 
   private func required(_ kind: SectionKind) throws(ArtifactError) -> ByteRegion {

@@ -2,7 +2,8 @@
 //
 // ELF header, program headers, build-id and `.wasmtime.engine` stand in the first 4096 bytes, at
 // places fixed by the format. A loader reads them with one `pread` into a buffer on its stack, and
-// knows from here what to map where, or why not. Nothing else of the file is touched. The program
+// knows from here what to map where, or why not. Nothing else of the file is touched. A checksum of
+// the page is compared before anything in it but magic numbers and version is believed. The program
 // headers are checked against the directory, since other tools go by them; section headers, at the
 // end of the file, are looked at by `Artifact.sectionHeaders()` only.
 //
@@ -11,8 +12,10 @@
 //    344  .note.gnu.build-id
 //    392  .wasmtime.engine
 
+import CPrecastHost
+
 /// What the first page of an artifact says.
-public struct ArtifactHeader: Sendable {
+public struct ArtifactHeader: Sendable, Equatable {
   /// Bytes of the file that are enough for `init`.
   public static let size = 4096
   /// Program headers of a finished artifact.
@@ -25,6 +28,8 @@ public struct ArtifactHeader: Sendable {
   public static let digestOffset = noteOffset + 16
   /// File offset of `.wasmtime.engine`.
   public static let engineOffset = noteOffset + noteSize
+  /// File offset of the first page's checksum.
+  public static let checksumOffset = engineOffset + EngineSection.checksumOffset
 
   /// Compatibility record and directory.
   public let engine: EngineSection
@@ -48,6 +53,16 @@ public struct ArtifactHeader: Sendable {
 
   /// Everything behind the text: starts on a page, to be mapped read-only.
   public var rest: SectionExtent { SectionExtent(offset: text.end, size: engine.fileSize - text.end) }
+
+  /// The first section that reaches past `fileOffset`, and the offset in it; what follows all sections
+  /// are the section headers.
+  func place(of fileOffset: UInt64) -> (section: String, offset: UInt64) {
+    var found: (name: String, start: UInt64) = ("section headers", sectionHeadersOffset)
+    for kind in SectionKind.allCases where engine[kind].size > 0 && engine[kind].end > fileOffset {
+      if engine[kind].offset < found.start { found = (kind.name, engine[kind].offset) }
+    }
+    return (found.name, fileOffset > found.start ? fileOffset - found.start : 0)
+  }
 
   /// Whether `bytes`, the start of a file, look like an artifact of any version (rather than, say,
   /// wasm, or an ELF file of somebody else's).
@@ -77,8 +92,16 @@ public struct ArtifactHeader: Sendable {
         .notAnArtifact, section: "ELF header", offset: 0,
         message: "an ELF file, but without a compatibility record (or cut off)")
     }
-    let engine = try EngineSection(
-      decoding: bytes.slice(Self.engineOffset, bytes.count - Self.engineOffset))
+    let record = try bytes.slice(Self.engineOffset, bytes.count - Self.engineOffset)
+    // Another version may have its checksum elsewhere.
+    try EngineSection.checkVersion(record)
+    guard bytes.count >= Self.size else {
+      throw headerError(bytes.count, "the file is cut off: \(Self.size) bytes needed")
+    }
+    guard try bytes.u32(Self.checksumOffset) == Self.checksum(of: bytes) else {
+      throw .damaged(.engine, EngineSection.checksumOffset, "the checksum of the first page differs")
+    }
+    let engine = try EngineSection(decoding: record)
     self.engine = engine
     guard fileSize == engine.fileSize else {
       throw ArtifactError(
@@ -119,6 +142,12 @@ public struct ArtifactHeader: Sendable {
         throw .damaged(.engine, 0, "\(kind.name) lies before the end of the text")
       }
     }
+    // The pages with checksums are counted between text, image and end; and the table is found without a search.
+    let checksums = engine[.checksums]
+    guard image.size == 0 || image.offset >= text.end, checksums.size == PageChecksums(engine).encodedSize,
+      checksums.offset == (max(text.end, engine[.ehFrame].end) + 7) & ~7,
+      checksums.end <= (image.size > 0 ? image.offset : engine.fileSize)
+    else { throw .damaged(.engine, 0, "\(SectionKind.checksums.name) is not where it belongs") }
     // The unwinder believes what it is given, for every thread of the process: only what stands where the tables
     // belong, and ends in whole words, is handed to it.
     let unwind = engine[.ehFrame]
@@ -141,6 +170,25 @@ public struct ArtifactHeader: Sendable {
       try bytes.u32(Self.noteOffset + 8) == ELF.noteBuildID, try bytes.u32(Self.noteOffset + 12) == 0x0055_4E47
     else { throw .damaged(.buildID, 0, "not a build-id note") }
     buildID = try bytes.slice(Self.digestOffset, 32).copyBytes()
+  }
+
+  /// The checksum of a first page: CRC-32C of its 4096 bytes, with the four that hold it as zeros.
+  static func checksum(of page: ByteRegion) throws(ArtifactError) -> UInt32 {
+    try page.check(0, size)
+    let base = unsafe page.baseAddress
+    // In bounds by the check; the place lies well inside.
+    var sum = unsafe precast_crc32c(0, base, checksumOffset)
+    sum = precast_crc32c_zeros(sum, 4)
+    return unsafe precast_crc32c(sum, base + checksumOffset + 4, size - checksumOffset - 4)
+  }
+
+  /// Puts the checksum into a first page that is complete but for it.
+  @unsafe
+  public static func fillChecksum(_ file: UnsafeMutableRawBufferPointer) {
+    guard let base = file.baseAddress, file.count >= size else { return }
+    // A region over bytes without a guard, of the size that is needed: there is no error.
+    guard let sum = try? checksum(of: unsafe ByteRegion(base: base, count: size)) else { return }
+    unsafe base.storeBytes(of: sum.littleEndian, toByteOffset: checksumOffset, as: UInt32.self)
   }
 
   /// A program header as it has to be.

@@ -26,12 +26,21 @@ private struct Budget {
 }
 
 extension Artifact {
-  /// Checks every table of the artifact; needs a reader over the whole file.
+  /// Checks all page checksums and every table of the artifact.
   ///
-  /// Contents of text and data image are not looked at: that is what the build-id is for.
+  /// Contents of text and data image are not looked at: that is what the build-id is for. See
+  /// `ArtifactVerification` in PrecastVerification for all of it.
   ///
   /// - Throws: `ArtifactError` of kind `damaged`, for the first thing that is wrong.
   public func verify() throws(ArtifactError) {
+    try checkPages()
+    try checkStructure()
+  }
+
+  /// Checks every table of the artifact, and not the checksums.
+  ///
+  /// - Throws: `ArtifactError` of kind `damaged`, for the first thing that is wrong.
+  public func checkStructure() throws(ArtifactError) {
     try checkSectionHeaders()
     try checkSymbols()
     let info = try moduleInfo()
@@ -302,7 +311,7 @@ extension Artifact {
           guard UInt64(text) + UInt64(entry.codeOffset) < header.text.size else {
             throw .damaged(table.kind.section, 0, "an entry of run \(row) lies outside the text")
           }
-          if table.kind == .traps && UInt8(exactly: entry.value).flatMap(TrapCode.init(rawValue:)) == nil {
+          if table.kind == .traps, UInt8(exactly: entry.value).flatMap(TrapCode.init(rawValue:))?.isTrapSite != true {
             throw .damaged(table.kind.section, 0, "trap code \(entry.value)")
           }
         }

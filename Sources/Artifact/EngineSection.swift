@@ -15,12 +15,13 @@
 //                                       file offset (UInt64), size (UInt64); 0, 0 where absent
 //     40  offset, length of the compiler's name      (UInt32 each)
 //     48  offset, length of the compiler's version   (UInt32 each)
-//     56  reserved, 0
+//     56  CRC-32C of the file's first 4096 bytes, with this field as zero (UInt32)
+//     60  0 (UInt32)
 
 /// Who compiled, for which format, with which settings.
 public struct CompatibilityRecord: Sendable, Equatable {
   /// The version of the artifact format that this code reads and writes.
-  public static let currentFormatVersion: UInt32 = 1
+  public static let currentFormatVersion: UInt32 = 2
 
   /// Version of the artifact format.
   public var formatVersion: UInt32
@@ -37,6 +38,15 @@ public struct CompatibilityRecord: Sendable, Equatable {
     self.compilerName = compilerName
     self.compilerVersion = compilerVersion
     self.settings = settings
+  }
+
+  /// A format version, with what it brought.
+  static func describe(formatVersion version: UInt32) -> String {
+    switch version {
+    case 1: "1 (no page checksums)"
+    case 2: "2 (with page checksums)"
+    default: "\(version)"
+    }
   }
 
   /// Whether two records describe interchangeable code; throws an error that names each difference.
@@ -69,7 +79,7 @@ public struct SectionExtent: Sendable, Equatable {
 }
 
 /// The codec of `.wasmtime.engine`.
-public struct EngineSection: Sendable {
+public struct EngineSection: Sendable, Equatable {
   /// Who compiled, for which format, with which settings.
   public var record: CompatibilityRecord
   /// Size of the whole file in bytes.
@@ -79,6 +89,8 @@ public struct EngineSection: Sendable {
 
   static let magic: UInt64 = 0x0054_5341_4345_5250  // "PRECAST\0"
   static let headerSize = 64
+  /// Offset of the first page's checksum.
+  static let checksumOffset = 56
   static let settingRow = 16
   static let directoryRow = 16
 
@@ -113,7 +125,7 @@ public struct EngineSection: Sendable {
       bytes.put32(UInt32(truncatingIfNeeded: offset))
       bytes.put32(UInt32(truncatingIfNeeded: count))
     }
-    bytes.put64(0)
+    bytes.put64(0)  // the checksum is put in when the rest of the page stands
     for setting in Setting.allCases {
       bytes.put16(setting.rawValue)
       bytes.put16(0)
@@ -130,8 +142,8 @@ public struct EngineSection: Sendable {
     return bytes.bytes
   }
 
-  /// Decodes the section; a format version or a setting that is not known is an incompatibility.
-  public init(decoding region: ByteRegion) throws(ArtifactError) {
+  /// Checks that this is such a section, of a version that can be read; nothing else is believed yet.
+  static func checkVersion(_ region: ByteRegion) throws(ArtifactError) {
     guard region.count >= Self.headerSize, try region.u64(0) == Self.magic else {
       throw ArtifactError(
         .notAnArtifact, section: SectionKind.engine.name, offset: 0, message: "no compatibility record")
@@ -141,10 +153,16 @@ public struct EngineSection: Sendable {
       throw ArtifactError(
         .incompatible([
           CompatibilityMismatch(
-            field: "format_version", artifact: "\(version)", host: "\(CompatibilityRecord.currentFormatVersion)",
+            field: "format_version", artifact: CompatibilityRecord.describe(formatVersion: version),
+            host: CompatibilityRecord.describe(formatVersion: CompatibilityRecord.currentFormatVersion),
             advice: "compile again with this version of precast")
         ]), section: SectionKind.engine.name, offset: 8, message: "another format version")
     }
+  }
+
+  /// Decodes the section; a format version or a setting that is not known is an incompatibility.
+  public init(decoding region: ByteRegion) throws(ArtifactError) {
+    try Self.checkVersion(region)
     let size = try region.u32(12)
     guard size <= region.count, size >= Self.headerSize else {
       throw region.damaged(12, "section size \(size), but \(region.count) bytes are there")
@@ -190,6 +208,9 @@ public struct EngineSection: Sendable {
           directoryOffset + row * Self.directoryRow, "section of \(size) bytes at \(offset) in a file of \(fileSize)")
       }
       directory.append(SectionExtent(offset: offset, size: size))
+    }
+    guard try region.u32(Self.checksumOffset + 4) == 0 else {
+      throw region.damaged(Self.checksumOffset + 4, "not zero")
     }
     let name = try region.string(Int(try region.u32(40)), Int(try region.u32(44)))
     let compilerVersion = try region.string(Int(try region.u32(48)), Int(try region.u32(52)))

@@ -209,26 +209,28 @@ struct RunCursor: Sendable {
   }
 
   /// The next 64 bits, of which at least 57 are good; zeros past the end.
-  private func window() -> UInt64 { bits.bigEndianWord(bitOffset >> 3) << UInt64(bitOffset & 7) }
+  private func window() throws(ArtifactError) -> UInt64 {
+    try bits.bigEndianWord(bitOffset >> 3) << UInt64(bitOffset & 7)
+  }
 
-  private mutating func take(_ width: UInt64) -> UInt32 {
+  private mutating func take(_ width: UInt64) throws(ArtifactError) -> UInt32 {
     if width == 0 { return 0 }
-    let value = UInt32(truncatingIfNeeded: window() >> (64 - width))
+    let value = UInt32(truncatingIfNeeded: try window() >> (64 - width))
     bitOffset += Int(width)
     return value
   }
 
   private mutating func takeNumber() throws(ArtifactError) -> UInt32 {
-    let width = UInt64(take(6))
+    let width = UInt64(try take(6))
     guard width <= 32 else { throw bits.damaged(bitOffset >> 3, "a number of \(width) bits") }
-    return take(width)
+    return try take(width)
   }
 
   /// The next entry, or nil at the end of the run.
   mutating func next() throws(ArtifactError) -> RunEntry? {
     if position >= count { return nil }
     guard bitOffset < bits.count * 8 else { throw bits.damaged(bitOffset >> 3, "the run ends early") }
-    let code = UInt32(truncatingIfNeeded: window() >> 48)
+    let code = UInt32(truncatingIfNeeded: try window() >> 48)
     let short = try table.region.u32(RunTableLayout.shortCodesOffset + Int(code >> 8) * 4)
     if short & 0xFF != 0 {
       bitOffset += Int(short & 0xFF)

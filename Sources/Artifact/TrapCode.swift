@@ -1,7 +1,7 @@
 /// Why generated code stopped: the value stored for a trap site in `.wasmtime.traps`.
 ///
 /// The numbers are part of the artifact format and of the C side of the host support
-/// (`precast_trap_code` in `precast_host.h` repeats those it needs); never reuse one.
+/// (`precast_trap_table.h` and `precast_activation.h` repeat those they need); never reuse one.
 public enum TrapCode: UInt8, Sendable, CaseIterable, BitwiseCopyable {
   /// An `unreachable` instruction was executed.
   case unreachable = 1
@@ -27,6 +27,10 @@ public enum TrapCode: UInt8, Sendable, CaseIterable, BitwiseCopyable {
   case nullReference = 11
   /// A built-in failed for a reason of the host; the store holds the error.
   case hostError = 12
-  /// The artifact's file is damaged, or was changed while it was loaded: what was needed of it is lost.
+  /// The artifact's file is damaged, or was changed while it was loaded: what was needed of it is lost, or
+  /// cannot be believed. Reported in place of a trap that cannot be told; never the value of a trap site.
   case damagedArtifact = 13
+
+  /// Whether the value may stand in a trap table.
+  public var isTrapSite: Bool { self != .damagedArtifact }
 }

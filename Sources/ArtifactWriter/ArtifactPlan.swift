@@ -64,6 +64,9 @@ struct ArtifactPlan {
     sections.append(SectionContents(.buildID, Self.note))
     sections.append(SectionContents(.engine, engine.encoded()))
     if !input.ehFrame.isEmpty { sections.append(SectionContents(.ehFrame, input.ehFrame)) }
+    // Its contents depend on where all the others are.
+    let checksums = sections.count
+    sections.append(SectionContents(.checksums, []))
     sections.append(SectionContents(.info, info))
     if settings.addressMap {
       guard let map = AddressMap.encoded(input.addressMap) else { throw invalid("the address map would pass 2 GiB") }
@@ -94,9 +97,26 @@ struct ArtifactPlan {
     sections.append(SectionContents(.sectionNames, names))
 
     engine[.text] = SectionExtent(offset: pageSize, size: textSize)
-    var offset = pageSize + textSize
+    // More pages need a larger table of checksums, and a larger table may need another page of the file. Each round
+    // starts with the size that the round before called for; sizes only grow, by a thousandth of what made them grow.
+    var layout: PageChecksums
+    repeat {
+      layout = PageChecksums(engine)
+      place(checksumSize: layout.encodedSize)
+    } while PageChecksums(engine).count != layout.count
+    sections[checksums] = SectionContents(.checksums, layout.encoded())
+    guard engine[.engine].end <= UInt64(ArtifactHeader.size) else {
+      throw invalid("the compatibility record does not fit into the first page")
+    }
+    sections[1] = SectionContents(.engine, engine.encoded())
+  }
+
+  /// Gives every section its place, with so many bytes for the checksums.
+  private mutating func place(checksumSize: UInt64) {
+    let pageSize = input.record.settings.pageSize
+    var offset = engine[.text].end
     for section in sections {
-      let size = UInt64(section.buffer.count)
+      let size = section.kind == .checksums ? checksumSize : UInt64(section.buffer.count)
       switch section.kind {
       case .buildID: engine[.buildID] = SectionExtent(offset: UInt64(ArtifactHeader.noteOffset), size: size)
       case .engine: engine[.engine] = SectionExtent(offset: UInt64(ArtifactHeader.engineOffset), size: size)
@@ -107,12 +127,8 @@ struct ArtifactPlan {
         offset += size
       }
     }
-    guard engine[.engine].end <= UInt64(ArtifactHeader.size) else {
-      throw invalid("the compatibility record does not fit into the first page")
-    }
     sectionHeadersOffset = (offset + 7) & ~7
     engine.fileSize = sectionHeadersOffset + UInt64(headerOrder.count + 1) * ELF.sectionHeaderSize
-    sections[1] = SectionContents(.engine, engine.encoded())
   }
 
   private static func check(_ input: ArtifactInput) throws(ArtifactWriterError) {

@@ -1,11 +1,12 @@
 // Puts a finished artifact together.
 //
 // In order: build the sections that are made from the module (everything but the text, which the
-// caller has), lay all of them out, hand them to libelf, compute the build-id over what is in the
-// file now, and only then give the file its name.
+// caller has), lay all of them out, hand them to libelf, compute checksums and build-id over what is
+// in the file now, and only then give the file its name.
 
 import PrecastArtifact
 import PrecastMachineCode
+import PrecastVerification
 
 /// Writes finished artifacts.
 public enum ArtifactWriter {
@@ -54,11 +55,9 @@ public enum ArtifactWriter {
 
   private static func emit(_ plan: ArtifactPlan, to file: borrowing OutputFile) throws(ArtifactWriterError) {
     try ElfOutput.write(plan, to: file)
-    let size = Int(plan.engine.fileSize)
-    let digest = try unsafe file.withMapping(size: size) { (bytes) throws(ArtifactWriterError) in
-      unsafe BuildID.digest(of: bytes)
+    try unsafe file.withMutableMapping(size: Int(plan.engine.fileSize)) { (bytes) throws(ArtifactWriterError) in
+      unsafe ArtifactSeal.apply(to: bytes, engine: plan.engine)
     }
-    try file.write(digest, at: ArtifactHeader.digestOffset)
   }
 }
 

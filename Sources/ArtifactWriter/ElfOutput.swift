@@ -26,7 +26,7 @@ enum ElfOutput {
     return value
   }
 
-  /// Writes the file; the build-id's digest stays zero.
+  /// Writes the file; checksums and the digest in the build-id stay zero.
   static func write(_ plan: ArtifactPlan, to file: borrowing OutputFile) throws(ArtifactWriterError) {
     guard isUsable else { throw failure() }
     let elf = try unsafe check(elf_begin(file.descriptor, ELF_C_WRITE_MMAP, nil))

@@ -58,11 +58,15 @@ struct OutputFile: ~Copyable {
     return try unsafe body(UnsafeRawBufferPointer(start: base, count: size))
   }
 
-  /// Overwrites bytes at `offset`.
-  borrowing func write(_ bytes: [UInt8], at offset: Int) throws(ArtifactWriterError) {
-    guard unsafe pwrite(descriptor, bytes, bytes.count, off_t(offset)) == bytes.count else {
-      throw Self.failure("write", path)
-    }
+  /// Calls `body` with the file's first `size` bytes, mapped for reading and writing.
+  borrowing func withMutableMapping(
+    size: Int, _ body: (UnsafeMutableRawBufferPointer) throws(ArtifactWriterError) -> Void
+  ) throws(ArtifactWriterError) {
+    guard let base = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0),
+      unsafe base != MAP_FAILED
+    else { throw Self.failure("map", path) }
+    defer { unsafe _ = munmap(base, size) }
+    try unsafe body(UnsafeMutableRawBufferPointer(start: base, count: size))
   }
 
   /// Calls `body` with a new file, and puts that file at `path` when `body` is done.

@@ -29,6 +29,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "precast_checked_pages.h"
 #include "precast_memory.h"
 
 static bool map_zeros(uint64_t start, uint64_t size, int protection) {
@@ -64,8 +65,16 @@ enum precast_lost_page precast_lost_page(uint64_t address, uint64_t pc) {
           replace(address, artifact->text_end, PROT_READ)) {
         result = PRECAST_PAGE_REPLACED;
       }
-    } else if (replace(address, place.end, place.is_image ? PROT_READ | PROT_WRITE : PROT_READ)) {
-      result = PRECAST_PAGE_REPLACED;
+    } else {
+      // From here on no reader takes the page's earlier checksum for an answer; nor those of the pages behind it, which
+      // may be replaced with it.
+      if (!place.is_image && artifact->pages) {
+        uint64_t start = address & ~((uint64_t)precast_page_size() - 1);
+        precast_checked_pages_forget(artifact->pages, (const void *)(uintptr_t)start, place.end - start);
+      }
+      if (replace(address, place.end, place.is_image ? PROT_READ | PROT_WRITE : PROT_READ)) {
+        result = PRECAST_PAGE_REPLACED;
+      }
     }
   }
   precast_code_read_end(token);

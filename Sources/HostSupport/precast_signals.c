@@ -147,7 +147,10 @@ static bool ours(int signal, const siginfo_t *info, ucontext_t *context) {
   if (!code) return false;
   // A fault at the text itself is no trap, whatever stands there.
   bool in_text = is_memory_fault(signal) && address >= code->text_start && address < code->text_end;
-  uint8_t trap_code = in_text ? 0 : precast_trap_lookup(code->traps, code->traps_size, pc - code->text_start);
+  uint8_t trap_code =
+      in_text ? 0 : precast_trap_lookup(code->traps, code->traps_size, pc - code->text_start, code->pages);
+  // The table's checksums do not fit: nobody can say what this instruction was for.
+  if (trap_code == PRECAST_TRAP_DAMAGED) return abandon(signal, address, context);
   if (trap_code == 0) {
     // A defect, in us or in the compiler: it goes to whoever handles crashes. But not where the code or the table is
     // not what was loaded: the text was taken away by `precast_lost_page`, the table reads as zeros, or the

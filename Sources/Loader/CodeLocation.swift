@@ -49,12 +49,13 @@ extension LoadedArtifact {
     return location
   }
 
-  /// The trap code (`TrapCode`'s raw value) of the trap site at exactly `pc`, or 0.
+  /// The trap code (`TrapCode`'s raw value) of the trap site at exactly `pc`, or 0; `damagedArtifact` when the
+  /// table cannot be read.
   public func trapCode(at pc: UInt) -> UInt8 {
     let textOffset = pc &- textBase
     guard textOffset < UInt(textSize), let traps = try? artifact.section(.traps) else { return 0 }
     // The table is mapped as long as this object lives.
-    return unsafe precast_trap_lookup(traps.baseAddress, traps.count, UInt64(textOffset))
+    return unsafe precast_trap_lookup(traps.baseAddress, traps.count, UInt64(textOffset), pages.pointer)
   }
 
   /// Address of a defined function's code, by its index in the function index space (imported

@@ -40,6 +40,8 @@ public final class LoadedArtifact: Sendable {
   public let fileDescriptor: Int32
 
   private let mappingSize: Int
+  // Checks the pages behind the text when they are first read.
+  let pages: PageGuard
   // Handles of the C side: written once in `init`, used once in `deinit`.
   nonisolated(unsafe) let code: UnsafeMutablePointer<precast_code>
   private nonisolated(unsafe) let frames: OpaquePointer?
@@ -47,24 +49,30 @@ public final class LoadedArtifact: Sendable {
 
   /// Loads the artifact at `path`.
   ///
-  /// - Parameter host: what the artifact may ask for; anything else is an `incompatible` error that
-  ///   names each differing setting.
-  public convenience init(path: String, host: CompilerSettings = HostSettings.current) throws(LoadError) {
-    try self.init(FileDescriptor.open(path: path), path: path, host: host)
+  /// - Parameters:
+  ///   - host: what the artifact may ask for; anything else is an `incompatible` error that names each
+  ///     differing setting.
+  ///   - verification: how much of the file is checked now rather than when it is read.
+  public convenience init(
+    path: String, host: CompilerSettings = HostSettings.current, verification: Verification = .none
+  ) throws(LoadError) {
+    try self.init(FileDescriptor.open(path: path), path: path, host: host, verification: verification)
   }
 
   /// Loads from an open descriptor of a regular file, which the caller keeps (and may close).
   /// The file's position is neither used nor changed.
   public convenience init(
-    fileDescriptor: Int32, host: CompilerSettings = HostSettings.current
+    fileDescriptor: Int32, host: CompilerSettings = HostSettings.current, verification: Verification = .none
   ) throws(LoadError) {
-    try self.init(FileDescriptor.duplicate(fileDescriptor), path: nil, host: host)
+    try self.init(FileDescriptor.duplicate(fileDescriptor), path: nil, host: host, verification: verification)
   }
 
   /// Loads from bytes, by way of sealed memory; the bytes are not needed afterwards.
-  public convenience init(bytes: RawSpan, host: CompilerSettings = HostSettings.current) throws(LoadError) {
+  public convenience init(
+    bytes: RawSpan, host: CompilerSettings = HostSettings.current, verification: Verification = .none
+  ) throws(LoadError) {
     try Self.checkHeader(bytes)
-    try self.init(FileDescriptor.sealed(bytes), path: nil, host: host)
+    try self.init(FileDescriptor.sealed(bytes), path: nil, host: host, verification: verification)
   }
 
   /// Spares a copy of what is no artifact.
@@ -84,7 +92,9 @@ public final class LoadedArtifact: Sendable {
     try result.get()
   }
 
-  private init(_ file: consuming FileDescriptor, path: String?, host: CompilerSettings) throws(LoadError) {
+  private init(
+    _ file: consuming FileDescriptor, path: String?, host: CompilerSettings, verification: Verification
+  ) throws(LoadError) {
     let header = try file.readHeader(path: path)
     do throws(ArtifactError) { try header.record.check(host: host) } catch { throw LoadError(error, path: path) }
     guard HostSettings.hasBaseline else {
@@ -103,8 +113,9 @@ public final class LoadedArtifact: Sendable {
     }
 
     let mapping = try Mapping(file: file, offset: text.offset, size: size, textSize: textSize, path: path)
-    let rest = unsafe ByteRegion(
-      base: UnsafeRawPointer(bitPattern: mapping.address + UInt(textSize))!, count: size - textSize)
+    let restStart = unsafe UnsafeRawPointer(bitPattern: mapping.address + UInt(textSize))!
+    let pages = unsafe PageGuard(header.engine, rest: restStart)
+    let rest = unsafe ByteRegion(base: restStart, count: size - textSize, pages: pages.pointer)
     let artifact: Artifact
     let traps: ByteRegion?
     do throws(ArtifactError) {
@@ -120,7 +131,7 @@ public final class LoadedArtifact: Sendable {
       text_start: UInt64(mapping.address), text_end: UInt64(mapping.address) + text.size,
       mapping_end: UInt64(mapping.address) + UInt64(size),
       traps: traps?.baseAddress.assumingMemoryBound(to: UInt8.self), traps_size: UInt64(traps?.count ?? 0),
-      file: file.number, file_size: header.fileSize, damaged: 0,
+      pages: pages.pointer, file: file.number, file_size: header.fileSize, damaged: 0,
       owner: Unmanaged.passRetained(box).toOpaque())
     var registered: UnsafeMutablePointer<precast_code>?
     let result = unsafe precast_code_register(&description, releaseWeakBox, &registered)
@@ -128,9 +139,21 @@ public final class LoadedArtifact: Sendable {
       unsafe releaseWeakBox(description.owner)
       throw .system(-result, "enter the text in the map of code", path: path)
     }
+    if verification == .full {
+      // Entered first, so that a file that shrinks meanwhile is known for what it is; not yet told to the unwinder.
+      do throws(LoadError) {
+        try unsafe Self.verify(
+          file, header: header, mapping: UnsafeRawBufferPointer(start: restStart - textSize, count: size), pages: pages,
+          path: path)
+      } catch {
+        unsafe precast_code_unregister(code)
+        throw error
+      }
+    }
     let ehFrame = header.extent(of: .ehFrame)
 
     self.artifact = artifact
+    self.pages = pages
     self.textSize = textSize
     unsafe self.code = code
     unsafe self.frames =

@@ -76,11 +76,13 @@ extension InstanceEntity {
     }
     guard let segment, count > 0 else { return }
     let region = try reading { () throws(ArtifactError) in try module.artifact.artifact.bytes(of: segment) }
-    unsafe region.withUnsafeBytes { bytes in
-      // Both ranges were checked; the segment's is as long as the region.
-      guard UInt64(bytes.count) == size, let to = unsafe memory.bytes.baseAddress, let from = bytes.baseAddress
-      else { return }
-      unsafe (to + Int(destination)).copyMemory(from: from + Int(source), byteCount: Int(count))
+    try reading { () throws(ArtifactError) in
+      try unsafe region.withUnsafeBytes { bytes in
+        // Both ranges were checked; the segment's is as long as the region.
+        guard UInt64(bytes.count) == size, let to = unsafe memory.bytes.baseAddress, let from = bytes.baseAddress
+        else { return }
+        unsafe (to + Int(destination)).copyMemory(from: from + Int(source), byteCount: Int(count))
+      }
     }
   }
 

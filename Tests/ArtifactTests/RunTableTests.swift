@@ -124,7 +124,7 @@ func withRegion<R>(_ bytes: [UInt8], _ section: SectionKind, _ body: (ByteRegion
             let text = function.textOffset + entry.codeOffset + distance
             let expected = sites[entry.codeOffset + distance]
             #expect(try table.code(textOffset: text) == expected)
-            #expect(precast_trap_lookup(region.baseAddress, region.count, UInt64(text)) == expected ?? 0)
+            #expect(precast_trap_lookup(region.baseAddress, region.count, UInt64(text), nil) == expected ?? 0)
           }
         }
       }
@@ -154,7 +154,7 @@ func withRegion<R>(_ bytes: [UInt8], _ section: SectionKind, _ body: (ByteRegion
     let section = TrapTable.encoded([])!.array
     try withRegion(section, .traps) { (region: ByteRegion) throws in
       #expect(try TrapTable(region).code(textOffset: 0) == nil)
-      #expect(precast_trap_lookup(region.baseAddress, region.count, 0) == 0)
+      #expect(precast_trap_lookup(region.baseAddress, region.count, 0, nil) == 0)
     }
   }
 
@@ -173,9 +173,9 @@ func withRegion<R>(_ bytes: [UInt8], _ section: SectionKind, _ body: (ByteRegion
               _ = try? map?.wasmOffset(functionTextOffset: function.textOffset, codeOffset: query)
             }
           } else {
-            let swift = (try? TrapTable(region).code(textOffset: query)) ?? nil
-            let c = precast_trap_lookup(region.baseAddress, region.count, UInt64(query))
-            if let swift { #expect(c == swift) }
+            let c = precast_trap_lookup(region.baseAddress, region.count, UInt64(query), nil)
+            // What neither has to read may be damaged: C stops at the site, Swift one entry behind it.
+            if let swift = try? TrapTable(region).code(textOffset: query) { #expect(c == swift) }
           }
         }
       }

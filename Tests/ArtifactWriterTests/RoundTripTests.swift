@@ -224,7 +224,7 @@ import Testing
           #expect(wasm == function.wasmOffset + 1 + UInt32(site))
           #expect(try traps.code(textOffset: function.textOffset + offset) == TrapCode.unreachable.rawValue)
           #expect(try traps.code(textOffset: function.textOffset + offset + 1) == nil)
-          let code = precast_trap_lookup(section.baseAddress, section.count, UInt64(function.textOffset + offset))
+          let code = precast_trap_lookup(section.baseAddress, section.count, UInt64(function.textOffset + offset), nil)
           #expect(code == TrapCode.unreachable.rawValue)
           // The code itself: ud2 at its place in the file.
           let file = Int(artifact.header.text.offset) + Int(function.textOffset + offset)

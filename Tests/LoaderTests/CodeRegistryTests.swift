@@ -23,7 +23,7 @@ import Testing
     result: Int32, code: UnsafeMutablePointer<precast_code>?
   ) {
     var code = precast_code(
-      text_start: range.lowerBound, text_end: range.upperBound, mapping_end: 0, traps: nil, traps_size: 0,
+      text_start: range.lowerBound, text_end: range.upperBound, mapping_end: 0, traps: nil, traps_size: 0, pages: nil,
       file: -1, file_size: 0, damaged: 0, owner: owner)
     var registered: UnsafeMutablePointer<precast_code>?
     let result = precast_code_register(&code, nil, &registered)
@@ -196,7 +196,8 @@ import Testing
     let owner = Owner(start: base)
     let released = owner.released
     var code = precast_code(
-      text_start: base, text_end: base + 4096, mapping_end: 0, traps: nil, traps_size: 0, file: -1, file_size: 0,
+      text_start: base, text_end: base + 4096, mapping_end: 0, traps: nil, traps_size: 0, pages: nil, file: -1,
+      file_size: 0,
       damaged: 0, owner: Unmanaged.passRetained(owner).toOpaque())
     var registered: UnsafeMutablePointer<precast_code>?
     let release: @convention(c) (UnsafeMutableRawPointer?) -> Void = { pointer in
@@ -274,7 +275,8 @@ import Testing
             let owner = UnsafeMutableRawPointer.allocate(byteCount: 64, alignment: 8)
             owner.storeBytes(of: start, as: UInt64.self)
             var code = precast_code(
-              text_start: start, text_end: start + 0x2000, mapping_end: 0, traps: nil, traps_size: 0, file: -1,
+              text_start: start, text_end: start + 0x2000, mapping_end: 0, traps: nil, traps_size: 0, pages: nil,
+              file: -1,
               file_size: 0, damaged: 0, owner: owner)
             var registered: UnsafeMutablePointer<precast_code>?
             if precast_code_register(&code, release, &registered) != 0 { failures.increment() }

@@ -31,6 +31,8 @@
 extern "C" {
 #endif
 
+struct precast_checked_pages;
+
 /// A registered artifact.
 struct precast_code {
   uint64_t text_start;
@@ -41,6 +43,8 @@ struct precast_code {
   /// The bytes of `.wasmtime.traps`; they must stay mapped while the code is registered.
   const uint8_t *traps;
   uint64_t traps_size;
+  /// The pages that hold them, checked when they are first read; null where nothing has checksums.
+  struct precast_checked_pages *pages;
   /// A descriptor of the file that is mapped, open while the code is registered, with the size that
   /// the file had; -1 when there is none. The signal handler looks whether the file is still as long.
   int32_t file;

@@ -5,8 +5,10 @@
 #pragma once
 
 #include "precast_activation.h"
+#include "precast_checked_pages.h"
 #include "precast_code_registry.h"
 #include "precast_cpu.h"
+#include "precast_crc32c.h"
 #include "precast_memory.h"
 #include "precast_openat2.h"
 #include "precast_signals.h"
