@@ -3,6 +3,7 @@
 import Crypto
 import Foundation
 import PrecastArtifact
+import PrecastVerification
 import Testing
 
 @testable import PrecastArtifactWriter

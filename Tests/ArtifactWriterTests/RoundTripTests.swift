@@ -3,6 +3,7 @@
 import CPrecastHost
 import PrecastArtifact
 import PrecastWasm
+import PrecastVerification
 import Testing
 
 @testable import PrecastArtifactWriter

@@ -105,7 +105,8 @@ import Testing
     let base: UInt64 = 0x1600_0000_0000
     for (text, size) in [(UInt64(0x1000), UInt64(0x3000)), (0x1000, 300 << 20), (5 << 20, 9 << 20)] {
       var code = precast_code(
-        text_start: base, text_end: base + text, mapping_end: base + size, traps: nil, traps_size: 0, file: -1,
+        text_start: base, text_end: base + text, mapping_end: base + size, traps: nil, traps_size: 0, pages: nil,
+        file: -1,
         file_size: 0, damaged: 0, owner: nil)
       var registered: UnsafeMutablePointer<precast_code>?
       #expect(precast_code_register(&code, nil, &registered) == 0)
@@ -122,7 +123,8 @@ import Testing
       #expect(place(base + size - 1) == nil)
     }
     var wrong = precast_code(
-      text_start: base, text_end: base + 0x2000, mapping_end: base + 0x1000, traps: nil, traps_size: 0, file: -1,
+      text_start: base, text_end: base + 0x2000, mapping_end: base + 0x1000, traps: nil, traps_size: 0, pages: nil,
+      file: -1,
       file_size: 0, damaged: 0, owner: nil)
     var registered: UnsafeMutablePointer<precast_code>?
     #expect(precast_code_register(&wrong, nil, &registered) == -EINVAL)
@@ -167,7 +169,8 @@ import Testing
     let owner = Owner(start: base)
     let released = owner.released
     var code = precast_code(
-      text_start: base, text_end: base + 4096, mapping_end: 0, traps: nil, traps_size: 0, file: -1, file_size: 0,
+      text_start: base, text_end: base + 4096, mapping_end: 0, traps: nil, traps_size: 0, pages: nil, file: -1,
+      file_size: 0,
       damaged: 0, owner: Unmanaged.passRetained(owner).toOpaque())
     var registered: UnsafeMutablePointer<precast_code>?
     let release: @convention(c) (UnsafeMutableRawPointer?) -> Void = { pointer in
