@@ -17,6 +17,10 @@ public struct EngineConfiguration: Sendable, Equatable {
   /// Inaccessible address space behind each memory, in bytes. A module's own memories get more when it was compiled for
   /// more; a module cannot import a memory with a smaller guard than it was compiled for.
   public var memoryGuardSize: Int
+  /// Whether artifacts are verified in full when they are loaded: all checksums, all tables, and the digest of the whole
+  /// file, which takes time in proportion to its size. Otherwise pages of tables are checked when they are first read,
+  /// and text and data image not at all.
+  public var verifiesArtifacts = false
 
   /// The defaults: 1 MiB of stack, 2 GiB of guard.
   public init(maximumWasmStack: Int = 1 << 20, memoryGuardSize: Int = 2 << 30) {
