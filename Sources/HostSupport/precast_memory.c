@@ -62,6 +62,20 @@ int precast_reset(uint64_t address, size_t size) {
   return madvise(pointer(address), size, MADV_DONTNEED) == 0 ? 0 : -errno;
 }
 
+int precast_map(size_t size, uint64_t *address) {
+  void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) return -errno;
+  *address = (uint64_t)(uintptr_t)p;
+  return 0;
+}
+
+int precast_remap(uint64_t old_address, size_t old_size, size_t size, uint64_t *address) {
+  void *p = mremap(pointer(old_address), old_size, size, MREMAP_MAYMOVE);
+  if (p == MAP_FAILED) return -errno;
+  *address = (uint64_t)(uintptr_t)p;
+  return 0;
+}
+
 int precast_release(uint64_t address, size_t size) {
   return munmap(pointer(address), size) == 0 ? 0 : -errno;
 }

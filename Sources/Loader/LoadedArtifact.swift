@@ -186,20 +186,23 @@ public final class LoadedArtifact: Sendable {
     return info
   }
 
-  /// Maps an extent of a memory's image copy-on-write into a reservation that starts at the memory's
-  /// first byte.
-  public func mapImage(_ extent: ImageExtent, into reservation: AddressSpaceReservation) throws(LoadError) {
+  /// Maps an extent of a memory's image copy-on-write into a reservation that has the memory's first
+  /// byte at offset `start`.
+  public func mapImage(
+    _ extent: ImageExtent, into reservation: AddressSpaceReservation, at start: Int = 0
+  ) throws(LoadError) {
     let fileOffset: UInt64
     do throws(ArtifactError) { fileOffset = try artifact.fileOffset(of: extent) } catch {
       throw LoadError(error, path: nil)
     }
-    guard let offset = Int(exactly: extent.memoryOffset), let length = Int(exactly: extent.size),
+    guard let offset = Int(exactly: extent.memoryOffset), offset <= Int.max - start,
+      let length = Int(exactly: extent.size),
       let fileOffset = Int(exactly: fileOffset)
     else { throw .system(EINVAL, "map a data image") }
     try reservation.mapImage(
-      offset: offset, length: length, fileDescriptor: fileDescriptor, fileOffset: fileOffset)
-    let start = reservation.base + UInt(offset)
-    reservation.registeredImages.append(try registerImage(start..<start + UInt(length)))
+      offset: start + offset, length: length, fileDescriptor: fileDescriptor, fileOffset: fileOffset)
+    let address = reservation.base + UInt(start + offset)
+    reservation.registeredImages.append(try registerImage(address..<address + UInt(length)))
   }
 }
 

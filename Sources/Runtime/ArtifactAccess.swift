@@ -38,8 +38,3 @@ extension ModuleInfo {
     }
   }
 }
-
-extension Engine {
-  /// How much of an artifact is checked when it is loaded.
-  var verification: LoadedArtifact.Verification { configuration.verifiesArtifacts ? .full : .none }
-}

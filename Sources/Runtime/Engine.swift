@@ -17,15 +17,17 @@ public struct EngineConfiguration: Sendable, Equatable {
   /// Inaccessible address space behind each memory, in bytes. A module's own memories get more when it was compiled for
   /// more; a module cannot import a memory with a smaller guard than it was compiled for.
   public var memoryGuardSize: Int
-  /// Whether artifacts are verified in full when they are loaded: all checksums, all tables, and the digest of the whole
-  /// file, which takes time in proportion to its size. Otherwise pages of tables are checked when they are first read,
-  /// and text and data image not at all.
-  public var verifiesArtifacts = false
+  /// How many instances the engine holds address space for.
+  public var pool: InstancePoolConfiguration
 
-  /// The defaults: 1 MiB of stack, 2 GiB of guard.
-  public init(maximumWasmStack: Int = 1 << 20, memoryGuardSize: Int = 2 << 30) {
+  /// The defaults: 1 MiB of stack, 2 GiB of guard, those of the pool.
+  public init(
+    maximumWasmStack: Int = 1 << 20, memoryGuardSize: Int = 2 << 30,
+    pool: InstancePoolConfiguration = InstancePoolConfiguration()
+  ) {
     self.maximumWasmStack = max(0, maximumWasmStack)
     self.memoryGuardSize = max(0, memoryGuardSize)
+    self.pool = pool
   }
 }
 
@@ -35,12 +37,14 @@ public final class Engine: Sendable {
   /// The settings it was made with.
   public let configuration: EngineConfiguration
   let signatures = SignatureRegistry()
+  let pool: InstancePool
   /// What installing the signal handlers returned: 0, or a negative errno.
   let signalHandlerStatus: Int32
 
   /// Makes an engine, and installs the process's signal handlers if this is the first one.
   public init(configuration: EngineConfiguration = EngineConfiguration()) {
     self.configuration = configuration
+    pool = InstancePool(configuration.pool)
     signalHandlerStatus = precast_install_signal_handlers()
   }
 }

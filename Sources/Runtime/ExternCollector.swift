@@ -19,7 +19,7 @@ struct ExternTable {
   var threshold = 256
   private var last: UInt64 = 0
 
-  init(storeNumber: UInt64) {}
+  init() {}
 
   /// The mark in the high 16 bits: no address of a process, no small integer, no common float.
   static let mark: UInt64 = 0xE7EF << 48
@@ -57,9 +57,12 @@ extension Store {
   /// since the last time.
   public func collect() {
     let marks = Marks()
-    for table in tables where !table.isFunctions {
+    func add(_ table: TableEntity) {
+      if table.isFunctions { return }
       for index in 0..<table.count { marks.add(table[word: index]) }
     }
+    for table in hostTables { add(table) }
+    for instance in instances { for table in instance.ownTables { add(table) } }
     for index in unsafe externs.globals.indices { marks.add(unsafe externs.globals[index].load(as: UInt64.self)) }
     slotStack.forEachWord(marks.add)
     markStack(marks)

@@ -9,30 +9,54 @@ import CPrecastHost
 import PrecastArtifact
 public import PrecastWasm
 
-/// A host function: its closure and the context that wasm calls it with.
+/// A host function: its type and its closure. It belongs to a store's functions or to imports, and is called through
+/// contexts that belong to a store: so a call finds its store by the context, never by the entity.
+//
+// Sendable where its closure is: imports take only such closures, and an entity with another one never leaves its store.
 @safe
-final class HostFunctionEntity {
+final class HostFunctionEntity: @unchecked Sendable {
   typealias Body = (borrowing Caller, borrowing ValueSlots) throws -> Void
+  let type: FunctionType
   let body: Body
   let slotCount: Int
-  // The store owns this object.
-  unowned(unsafe) let store: Store
-  // In the store's arena: 64 bytes of context.
-  let context: UnsafeMutableRawPointer
 
-  init(store: Store, type: FunctionType, body: @escaping Body) {
-    unsafe self.store = store
+  init(type: FunctionType, body: @escaping Body) {
+    self.type = type
     self.body = body
     slotCount = max(type.parameters.count, type.results.count)
-    unsafe context = store.arena.allocate(ContextLayout.headerSize)
-    unsafe context.storeBytes(of: UInt(bitPattern: store.context), toByteOffset: ContextLayout.store, as: UInt.self)
+  }
+
+  /// A closure over values as one over slots.
+  static func body(
+    _ type: FunctionType, _ body: @escaping (borrowing Caller, [Value]) throws -> [Value]
+  ) -> Body {
+    { caller, slots in
+      var arguments: [Value] = []
+      arguments.reserveCapacity(type.parameters.count)
+      for (index, parameter) in type.parameters.enumerated() { arguments.append(slots.value(index, as: parameter)) }
+      let results = try body(caller, arguments)
+      guard results.count == type.results.count else {
+        throw RuntimeError(
+          .argumentCount, "host function of type \(type) returned \(results.count) results")
+      }
+      for (index, result) in results.enumerated() {
+        guard result.type == type.results[index] else {
+          throw RuntimeError(
+            .typeMismatch, "host function of type \(type) returned \(result.type) as result \(index)")
+        }
+        try slots.setValue(index, result)
+      }
+    }
+  }
+
+  /// Writes a context to 64 zeroed bytes, all but the store; the entity must live as long as the context.
+  static func write(_ entity: Unmanaged<HostFunctionEntity>, to context: UnsafeMutableRawPointer) {
     unsafe context.storeBytes(
       of: ContextLayout.kindHostFunction, toByteOffset: ContextLayout.kind, as: UInt32.self)
     unsafe context.storeBytes(
       of: unsafeBitCast(hostCallback, to: UInt.self), toByteOffset: ContextLayout.hostCallback, as: UInt.self)
     unsafe context.storeBytes(
-      of: UInt(bitPattern: Unmanaged.passUnretained(self).toOpaque()), toByteOffset: ContextLayout.opaque0,
-      as: UInt.self)
+      of: UInt(bitPattern: entity.toOpaque()), toByteOffset: ContextLayout.opaque0, as: UInt.self)
   }
 
   /// Whether a context is a host function's. The context of every function reference is one of the two kinds.
@@ -55,18 +79,23 @@ final class HostFunctionEntity {
 private let hostCallback:
   @convention(c) (UnsafeMutableRawPointer, UnsafeMutableRawPointer?, UnsafeMutableRawPointer) -> UInt32 = {
     host, caller, slots in
-    // The contexts' opaque fields are what this runtime put there; entities live as long as the store.
+    // The contexts' fields are what this runtime put there. Store and entity live as long as the context: the store owns
+    // the entity, or an instance of the store owns imports that do.
+    let store = unsafe Store.from(
+      host.load(fromByteOffset: ContextLayout.store, as: UnsafePointer<precast_store_context>.self))
     let entity = unsafe Unmanaged<HostFunctionEntity>.fromOpaque(
       host.load(fromByteOffset: ContextLayout.opaque0, as: UnsafeRawPointer.self))
-    return unsafe entity._withUnsafeGuaranteedRef { entity in
-      do {
-        try entity.body(
-          unsafe Caller(store: entity.store, context: caller),
-          unsafe ValueSlots(base: slots, count: entity.slotCount, store: entity.store))
-        return 0
-      } catch {
-        unsafe entity.store.pendingError = error
-        return 1
+    return unsafe store._withUnsafeGuaranteedRef { store in
+      unsafe entity._withUnsafeGuaranteedRef { entity in
+        do {
+          try entity.body(
+            unsafe Caller(store: store, context: caller),
+            unsafe ValueSlots(base: slots, count: entity.slotCount, store: store))
+          return 0
+        } catch {
+          store.pendingError = error
+          return 1
+        }
       }
     }
   }
@@ -119,30 +148,14 @@ extension Function {
   public init(
     store: Store, type: FunctionType, raw body: @escaping (borrowing Caller, borrowing ValueSlots) throws -> Void
   ) {
-    self = store.makeHostFunction(type: type, body: body)
+    self = store.makeHostFunction(HostFunctionEntity(type: type, body: body))
   }
 
   /// Makes a host function of any type that gets its arguments and returns its results as values.
   ///
   /// Results of the wrong number or type, or of another store, are a `RuntimeError`, thrown as if by `body`.
   public init(store: Store, type: FunctionType, _ body: @escaping (borrowing Caller, [Value]) throws -> [Value]) {
-    self = store.makeHostFunction(type: type) { caller, slots in
-      var arguments: [Value] = []
-      arguments.reserveCapacity(type.parameters.count)
-      for (index, parameter) in type.parameters.enumerated() { arguments.append(slots.value(index, as: parameter)) }
-      let results = try body(caller, arguments)
-      guard results.count == type.results.count else {
-        throw RuntimeError(
-          .argumentCount, "host function of type \(type) returned \(results.count) results")
-      }
-      for (index, result) in results.enumerated() {
-        guard result.type == type.results[index] else {
-          throw RuntimeError(
-            .typeMismatch, "host function of type \(type) returned \(result.type) as result \(index)")
-        }
-        try slots.setValue(index, result)
-      }
-    }
+    self = store.makeHostFunction(HostFunctionEntity(type: type, body: HostFunctionEntity.body(type, body)))
   }
 
   /// Makes a host function of a Swift closure; its WebAssembly type follows from the closure's.
@@ -192,16 +205,19 @@ func nextIndex(_ index: inout Int) -> Int {
 }
 
 extension Store {
-  func makeHostFunction(type: FunctionType, body: @escaping HostFunctionEntity.Body) -> Function {
-    let entity = HostFunctionEntity(store: self, type: type, body: body)
+  func makeHostFunction(_ entity: HostFunctionEntity) -> Function {
     hostFunctions.append(entity)
+    let type = entity.type
+    let hostContext = unsafe arena.allocate(ContextLayout.headerSize)
+    unsafe hostContext.storeBytes(of: UInt(bitPattern: context), toByteOffset: ContextLayout.store, as: UInt.self)
+    unsafe HostFunctionEntity.write(Unmanaged.passUnretained(entity), to: hostContext)
     let signature = engine.signatures.number(of: type)
     signatureTypes[signature] = type
     let reference = unsafe arena.allocate(FunctionReferenceLayout.size)
       .bindMemory(to: FunctionReferenceBlock.self, capacity: 1)
     unsafe reference.initialize(
       to: FunctionReferenceBlock(
-        code: 0, context: UInt(bitPattern: entity.context), signature: signature,
+        code: 0, context: UInt(bitPattern: hostContext), signature: signature,
         slotCount: UInt32(clamping: entity.slotCount), entryTrampoline: 0))
     unsafe trampolines.provide(reference)
     return unsafe Function(store: self, reference: reference)

@@ -9,27 +9,23 @@ import PrecastArtifact
 import PrecastWasm
 
 extension InstanceEntity {
-  /// Sets globals, then applies active segments.
+  /// Sets globals that the plan could not, then applies active segments that are not part of an image.
   ///
   /// Spec: Core 4.5.4, "Instantiation", steps 7 to 16.
   func initialize() throws {
-    for index in info.importedGlobalCount..<max(info.importedGlobalCount, info.globalCount) {
-      let global = try reading { () throws(ArtifactError) in try info.global(index) }
-      guard let cell = unsafe globalCell(index) else { continue }
-      unsafe cell.storeBytes(of: try evaluate(global.initializer), as: UInt64.self)
-      if global.type.value == .externref { unsafe store.externs.globals.append(cell) }
+    for global in plan.computedGlobals {
+      // The offset of a cell in the context.
+      unsafe context.storeBytes(of: try evaluate(global.initializer), toByteOffset: global.offset, as: UInt64.self)
     }
-    for index in 0..<info.elementSegmentCount {
-      let segment = try reading { () throws(ArtifactError) in try info.elementSegment(index) }
-      guard segment.mode == .active else { continue }
+    for position in 0..<plan.info.activeElementCount {
+      let segment = try reading { () throws(ArtifactError) in try plan.info.activeElement(position) }
       let start = UInt64(UInt32(truncatingIfNeeded: try evaluate(segment.offset)))
       guard Int(segment.table) < tables.count else { throw RuntimeError(.damagedArtifact, "a table is missing") }
       try copyElements(
         segment, to: tables[Int(segment.table)], at: start, from: 0, count: UInt64(segment.items.count))
     }
-    for index in 0..<info.dataSegmentCount {
-      let segment = try reading { () throws(ArtifactError) in try info.dataSegment(index) }
-      guard segment.mode == .active else { continue }
+    for position in 0..<plan.info.activeDataCount {
+      let segment = try reading { () throws(ArtifactError) in try plan.info.activeData(position) }
       let start = UInt64(UInt32(truncatingIfNeeded: try evaluate(segment.offset)))
       guard Int(segment.memory) < memories.count else { throw RuntimeError(.damagedArtifact, "a memory is missing") }
       try copyData(
@@ -87,49 +83,15 @@ extension InstanceEntity {
   }
 
   /// The value of a constant expression: the bits of a number or reference.
-  ///
-  /// Spec: Core 3.3.10, "Constant Expressions". The expression was validated when the module was compiled; one that
-  /// does not work out now is a damaged artifact.
   func evaluate(_ expression: Range<Int>) throws(RuntimeError) -> UInt64 {
-    var stack: [UInt64] = []
-    func damaged() -> RuntimeError { RuntimeError(.damagedArtifact, "a constant expression cannot be evaluated") }
-    func pair() throws(RuntimeError) -> (UInt64, UInt64) {
-      guard let right = stack.popLast(), let left = stack.popLast() else { throw damaged() }
-      return (left, right)
-    }
-    func word(_ value: UInt64) -> UInt64 { value & 0xFFFF_FFFF }
-    for index in expression {
-      switch try reading({ () throws(ArtifactError) in try info.constant(index) }) {
-      case .i32Const(let value): stack.append(UInt64(UInt32(bitPattern: value)))
-      case .i64Const(let value): stack.append(UInt64(bitPattern: value))
-      case .f32Const(let bits): stack.append(UInt64(bits))
-      case .f64Const(let bits): stack.append(bits)
-      case .refNull: stack.append(0)
-      case .refFunction(let function): stack.append(try functionBits(Int(function)))
+    try ConstantEvaluator.evaluate(expression, plan.info) { (instruction) throws(RuntimeError) in
+      switch instruction {
+      case .refFunction(let function): return try functionBits(Int(function))
       case .globalGet(let global):
-        guard let cell = unsafe globalCell(Int(global)) else { throw damaged() }
-        stack.append(unsafe cell.load(as: UInt64.self))
-      case .i32Add:
-        let (left, right) = try pair()
-        stack.append(word(left &+ right))
-      case .i32Sub:
-        let (left, right) = try pair()
-        stack.append(word(left &- right))
-      case .i32Mul:
-        let (left, right) = try pair()
-        stack.append(word(left &* right))
-      case .i64Add:
-        let (left, right) = try pair()
-        stack.append(left &+ right)
-      case .i64Sub:
-        let (left, right) = try pair()
-        stack.append(left &- right)
-      case .i64Mul:
-        let (left, right) = try pair()
-        stack.append(left &* right)
+        guard let cell = unsafe globalCell(Int(global)) else { return nil }
+        return unsafe cell.load(as: UInt64.self)
+      default: return nil
       }
     }
-    guard stack.count == 1 else { throw damaged() }
-    return stack[0]
   }
 }

@@ -1,9 +1,9 @@
 // An instance: the context that generated code works with, and what stands behind it.
 //
-// The context is one block, laid out by `ContextLayout`. It is filled from the artifact's tables in the order of the
-// specification: imports, memories and tables, globals, element segments, data segments. What the writer could prove to
-// have no order (constant offsets that fit) is part of the images of memories and tables: of the memory's it is mapped
-// here, of the table's it is looked up when needed.
+// The context is one block, laid out by `ContextLayout`: a copy of the plan's template into which the addresses are put
+// that differ between instances. Behind it in the same block stand the contexts of host functions that are the
+// instance's own. Memory and tables are those of a slot. So what is left to do is proportional to the imports, and to
+// globals and segments that depend on the instance; the rest is in place already, or looked up when it is needed.
 
 import CPrecastHost
 import Glibc
@@ -15,90 +15,65 @@ import PrecastWasm
 @safe
 final class InstanceEntity {
   let module: Module
+  let plan: InstancePlan
   // The store owns this object, and outlives all use of it.
   unowned(unsafe) let store: Store
-  let info: ModuleInfo
-  let layout: ContextLayout
   /// All memories, imported ones first.
-  private(set) var memories: [MemoryEntity]
+  private(set) var memories: [MemoryEntity] = []
   /// All tables, imported ones first.
-  private(set) var tables: [TableEntity]
-  private let importedFunctions: [Function.Reference]
-  private let signatures: SignatureTable
-  // `layout.size` bytes, freed in `deinit`.
+  private(set) var tables: [TableEntity] = []
+  private let resolution: Resolution
+  // Owns the host functions that the resolution refers to.
+  private let imports: Imports
+  // The plan's layout, then a context for each of the instance's own host functions; freed in `deinit`.
   let context: UnsafeMutableRawPointer
-  // One for each defined function; made when the first is asked for, freed in `deinit`.
-  private var references: UnsafeMutablePointer<UnsafeMutablePointer<FunctionReferenceBlock>?>?
+  // Given back in `deinit`. The store goes with its last handle, and its instances with it (or right away when an
+  // instance could not be made, and there is no handle yet): nobody has an address in the slot any more.
+  private let slot: InstanceSlot?
+  private var references = FunctionReferenceMap()
   // Numbers of passive segments that were dropped; segments of other modes never count as present.
   private var droppedElements: Set<Int> = []
   private var droppedData: Set<Int> = []
 
-  init(store: Store, module: Module, links: borrowing Links) throws(RuntimeError) {
+  var info: ModuleInfo { plan.info }
+  var layout: ContextLayout { plan.layout }
+
+  /// Makes an instance and adds it to its store; nothing of the guest has run, and no segment was applied.
+  init(
+    store: Store, module: Module, plan: InstancePlan, resolution: Resolution, imports: Imports
+  ) throws(RuntimeError) {
     guard store.instances.count < store.limits.instances else {
       throw RuntimeError(.limit, "the store's limit of \(store.limits.instances) instances is reached")
     }
-    let signatures = try module.signatures()
+    try store.checkRoom(for: plan)
+    slot = plan.slotMemory == nil ? nil : try module.engine.pool.take(plan, module)
     unsafe self.store = store
     self.module = module
-    self.signatures = signatures
-    info = try module.info()
-    layout = info.contextLayout
-    memories = links.memories
-    tables = links.tables
-    importedFunctions = links.functions.map { unsafe Function.Reference($0.reference) }
-    unsafe context = UnsafeMutableRawPointer.allocate(byteCount: layout.size, alignment: 16)
-    unsafe context.initializeMemory(as: UInt8.self, repeating: 0, count: layout.size)
-
+    self.plan = plan
+    self.resolution = resolution
+    self.imports = imports
+    let size = plan.layout.size
+    unsafe context = UnsafeMutableRawPointer.allocate(
+      byteCount: size + resolution.hostCount * ContextLayout.headerSize, alignment: 16)
+    unsafe context.copyMemory(from: plan.template, byteCount: size)
     unsafe put(UInt(bitPattern: store.context), at: ContextLayout.store)
-    unsafe put(UInt(bitPattern: BuiltinTable.shared.pointers), at: ContextLayout.builtinTable)
-    unsafe put(UInt(bitPattern: signatures.numbers), at: ContextLayout.signatureIDs)
-    put(UInt(ContextLayout.kindInstance), at: ContextLayout.kind)
     unsafe put(UInt(bitPattern: Unmanaged.passUnretained(self).toOpaque()), at: ContextLayout.opaque0)
-
-    for (index, function) in links.functions.enumerated() {
-      let block = unsafe function.reference.pointee
-      var code = block.code
-      if HostFunctionEntity.isHostContext(block.context) {
-        let typeIndex = try reading { () throws(ArtifactError) in try info.typeIndex(function: index) }
-        guard let trampoline = module.artifact.exitTrampoline(typeIndex: typeIndex) else {
-          throw RuntimeError(.damagedArtifact, "there is no trampoline for type \(typeIndex)")
-        }
-        code = trampoline
-      }
-      put(code, at: layout.importedFunction(index))
-      put(block.context, at: layout.importedFunction(index) + 8)
-    }
-    for (index, table) in links.tables.enumerated() {
-      unsafe put(UInt(bitPattern: table.pair), at: layout.table(index).offset)
-    }
-    for (index, memory) in links.memories.enumerated() {
-      unsafe put(UInt(bitPattern: memory.pair), at: layout.memory(index).offset)
-    }
-    for (index, global) in links.globals.enumerated() {
-      unsafe put(UInt(bitPattern: global.cell), at: layout.global(index).offset)
-    }
-    let memoriesBefore = store.memories.count
-    let tablesBefore = store.tables.count
-    do throws(RuntimeError) {
-      for index in memories.count..<info.memoryCount { try makeMemory(index) }
-      for index in tables.count..<info.tableCount { try makeTable(index) }
-    } catch {
-      // What was made already refers to the context, which is about to go.
-      store.discard(memoriesFrom: memoriesBefore, tablesFrom: tablesBefore)
-      throw error
-    }
+    linkFunctions()
+    try linkOthers()
+    try makeOwn()
     if let memory = memories.first {
-      put(memory.reservation.base, at: ContextLayout.memory0Base)
+      put(memory.base, at: ContextLayout.memory0Base)
       // For `Caller.memoryBytes`.
       unsafe put(UInt(bitPattern: memory.pair), at: ContextLayout.opaque1)
     }
+    for offset in plan.externGlobals { unsafe store.externs.globals.append(context + offset) }
     store.instances.append(self)
-    store.trampolines.add(module, signatures: signatures)
+    store.trampolines.add(module, signatures: plan.signatures)
   }
 
   deinit {
+    if let slot { module.engine.pool.giveBack(slot, tableBytes: plan.slotTableBytes) }
     unsafe context.deallocate()
-    unsafe references?.deallocate()
   }
 
   /// The instance of an instance context; nil for anything else.
@@ -112,46 +87,113 @@ final class InstanceEntity {
   }
 
   private func put(_ word: UInt, at offset: Int) {
-    precondition(offset >= 0 && offset + 8 <= layout.size)
+    precondition(offset >= 0 && offset + 8 <= plan.layout.size)
     unsafe context.storeBytes(of: word, toByteOffset: offset, as: UInt.self)
+  }
+
+  // MARK: Imports
+
+  private func linkFunctions() {
+    if let template = unsafe resolution.hostContexts {
+      let contexts = unsafe context + plan.layout.size
+      unsafe contexts.copyMemory(from: template, byteCount: resolution.hostCount * ContextLayout.headerSize)
+      for position in 0..<resolution.hostCount {
+        unsafe contexts.storeBytes(
+          of: UInt(bitPattern: store.context),
+          toByteOffset: position * ContextLayout.headerSize + ContextLayout.store, as: UInt.self)
+      }
+    }
+    for index in resolution.functions.indices {
+      let place = plan.layout.importedFunction(index)
+      switch resolution.functions[index] {
+      case .host(let position, _, _, let code):
+        put(code, at: place)
+        put(hostContext(position), at: place + 8)
+      case .bound(_, let code, let context):
+        put(code, at: place)
+        put(context, at: place + 8)
+      }
+    }
+  }
+
+  /// The context of one of the instance's own host functions.
+  private func hostContext(_ position: Int) -> UInt {
+    unsafe UInt(bitPattern: context + plan.layout.size + position * ContextLayout.headerSize)
+  }
+
+  private func linkOthers() throws(RuntimeError) {
+    for link in resolution.tables {
+      let table: TableEntity
+      switch link {
+      case .bound(let entity): table = entity
+      case .new(let type): table = try Table(store: unsafe store, type: type).entity
+      }
+      unsafe put(UInt(bitPattern: table.pair), at: plan.layout.table(tables.count).offset)
+      tables.append(table)
+    }
+    for link in resolution.memories {
+      let memory: MemoryEntity
+      switch link {
+      case .bound(let entity): memory = entity
+      case .new(let type):
+        memory = unsafe try store.makeMemory(type: type, guardSize: plan.guardSize, pair: store.arena.allocate(16))
+      }
+      unsafe put(UInt(bitPattern: memory.pair), at: plan.layout.memory(memories.count).offset)
+      memories.append(memory)
+    }
+    for index in resolution.globals.indices {
+      let global: Global
+      switch resolution.globals[index] {
+      case .bound(let value): global = value
+      case .new(let type):
+        global = try Global(store: unsafe store, type: type, value: Value(defaultOf: type.value))
+      }
+      unsafe put(UInt(bitPattern: global.cell), at: plan.layout.global(index).offset)
+    }
   }
 
   // MARK: Memories, tables, globals
 
-  private func makeMemory(_ index: Int) throws(RuntimeError) {
-    let type = try reading { () throws(ArtifactError) in try info.memory(index) }
-    let extents = try reading { () throws(ArtifactError) in
-      try info.memoryImage(index).map { (row) throws(ArtifactError) in try info.imageExtent(row) }
-    }
-    let guardSize = max(module.engine.configuration.memoryGuardSize, module.artifact.guardSize)
-    let memory = unsafe try store.makeMemory(
-      type: type, guardSize: guardSize, pair: context + layout.memory(index).offset
-    ) { (memory, size) throws(LoadError) in
-      try memory.reservation.commit(offset: 0, length: size)
-      for extent in extents {
-        // The reservation checks its own bounds; an image past the memory's end is a damaged file.
-        guard extent.memoryOffset <= UInt64(size), extent.size <= UInt64(size) - extent.memoryOffset else {
-          throw LoadError(kind: .damaged, message: "a data image is larger than its memory")
+  private func makeOwn() throws(RuntimeError) {
+    // `checkRoom` has seen that the store's limits allow all of it.
+    for (position, own) in plan.memories.enumerated() {
+      let pair = unsafe context + own.pairOffset
+      let memory: MemoryEntity
+      if position == 0, let slot {
+        memory = unsafe MemoryEntity(type: own.type, slot: slot, size: own.size, pair: pair)
+      } else {
+        memory = unsafe try MemoryEntity(type: own.type, guardSize: plan.guardSize, size: own.size, pair: pair)
+        do throws(LoadError) {
+          for extent in own.extents { try module.artifact.mapImage(extent, into: memory.reservation, at: 0) }
+        } catch {
+          throw RuntimeError(.limit, "no memory of \(own.size) bytes: \(error)")
         }
-        try module.artifact.mapImage(extent, into: memory.reservation)
       }
+      memories.append(memory)
     }
-    memories.append(memory)
+    for own in plan.tables {
+      let pair = unsafe context + own.pairOffset
+      let table = unsafe TableEntity(type: own.type, pair: pair)
+      if let slot, own.slotCapacity > 0 {
+        table.use(slot.tables + UInt(own.slotOffset), capacity: own.slotCapacity)
+      }
+      guard table.extend(by: Int(own.type.limits.minimum), bits: 0) else {
+        throw RuntimeError(.limit, "no memory for a table of \(own.type.limits.minimum) elements")
+      }
+      if own.hasImage { unsafe table.owner = self }
+      table.ownerIndex = own.index
+      tables.append(table)
+    }
+    unsafe store.account(for: plan)
   }
 
-  private func makeTable(_ index: Int) throws(RuntimeError) {
-    let type = try reading { () throws(ArtifactError) in try info.table(index) }
-    let table = unsafe try store.makeTable(type: type, pair: context + layout.table(index).offset)
-    let rows = try reading { () throws(ArtifactError) in try info.tableImage(index) }
-    if !rows.isEmpty { unsafe table.owner = self }
-    table.ownerIndex = index
-    tables.append(table)
-  }
+  /// The tables that the instance defines.
+  var ownTables: ArraySlice<TableEntity> { tables.dropFirst(plan.info.importedTableCount) }
 
   /// The 16-byte cell of a global; nil for an index that does not exist.
   func globalCell(_ index: Int) -> UnsafeMutableRawPointer? {
-    guard index >= 0, index < info.globalCount else { return nil }
-    let place = layout.global(index)
+    guard index >= 0, index < plan.info.globalCount else { return nil }
+    let place = plan.layout.global(index)
     return unsafe place.isIndirect
       ? context.load(fromByteOffset: place.offset, as: UnsafeMutableRawPointer.self) : context + place.offset
   }
@@ -160,28 +202,38 @@ final class InstanceEntity {
 
   /// The reference to a function, made when first asked for; nil when the artifact has no such function.
   func functionReference(_ index: Int) -> UnsafeMutablePointer<FunctionReferenceBlock>? {
-    guard index >= 0, index < info.functionCount else { return nil }
-    if index < importedFunctions.count { return unsafe importedFunctions[index].block }
-    let defined = index - importedFunctions.count
-    if unsafe references == nil {
-      unsafe references = calloc(max(info.definedFunctionCount, 1), MemoryLayout<UInt>.size)?
-        .bindMemory(to: UnsafeMutablePointer<FunctionReferenceBlock>?.self, capacity: info.definedFunctionCount)
+    guard index >= 0, index < plan.info.functionCount else { return nil }
+    if index < resolution.functions.count, case .bound(let reference, _, _) = resolution.functions[index] {
+      return unsafe reference.block
     }
-    guard let references = unsafe references else { return nil }
-    if let reference = unsafe references[defined] { return unsafe reference }
-    guard let typeIndex = try? info.typeIndex(function: index), typeIndex < signatures.count,
-      let code = module.artifact.functionAddress(index)
-    else { return nil }
-    let type = unsafe store.type(of: signatures[typeIndex])
+    if let reference = unsafe references.find(index) { return unsafe reference }
+    guard let block = makeReference(index) else { return nil }
     let reference = unsafe store.arena.allocate(FunctionReferenceLayout.size)
       .bindMemory(to: FunctionReferenceBlock.self, capacity: 1)
-    unsafe reference.initialize(
-      to: FunctionReferenceBlock(
-        code: code, context: UInt(bitPattern: context), signature: signatures[typeIndex],
-        slotCount: UInt32(clamping: max(type.parameters.count, type.results.count)),
-        entryTrampoline: module.artifact.entryTrampoline(typeIndex: typeIndex) ?? 0))
-    unsafe references[defined] = reference
+    unsafe reference.initialize(to: block)
+    unsafe references.add(index, reference)
     return unsafe reference
+  }
+
+  private func makeReference(_ index: Int) -> FunctionReferenceBlock? {
+    if index < resolution.functions.count {
+      guard case .host(let position, let entity, let signature, let code) = resolution.functions[index] else {
+        return nil
+      }
+      // The imports that the instance keeps own the entity.
+      let slotCount = unsafe entity._withUnsafeGuaranteedRef { $0.slotCount }
+      return FunctionReferenceBlock(
+        code: code, context: hostContext(position), signature: signature, slotCount: UInt32(clamping: slotCount),
+        entryTrampoline: 0)
+    }
+    guard let typeIndex = try? plan.info.typeIndex(function: index), typeIndex < plan.signatures.count,
+      let code = module.artifact.functionAddress(index)
+    else { return nil }
+    let type = unsafe store.type(of: plan.signatures[typeIndex])
+    return unsafe FunctionReferenceBlock(
+      code: code, context: UInt(bitPattern: context), signature: plan.signatures[typeIndex],
+      slotCount: UInt32(clamping: max(type.parameters.count, type.results.count)),
+      entryTrampoline: module.artifact.entryTrampoline(typeIndex: typeIndex) ?? 0)
   }
 
   /// The bits of a `funcref` to a function.
@@ -194,6 +246,7 @@ final class InstanceEntity {
 
   /// What an element of a table is before anything was written to it: from the table's image, otherwise null.
   func initialElementBits(table: Int, index: Int) -> UInt64 {
+    let info = plan.info
     guard let rows = try? info.tableImage(table) else { return 0 }
     // The rows are sorted and do not overlap: the last that starts at or before the element.
     var low = rows.lowerBound
@@ -216,13 +269,13 @@ final class InstanceEntity {
 
   /// A passive element segment that was not dropped; nil for any other, which counts as empty.
   func passiveElement(_ index: Int) throws(RuntimeError) -> ElementSegmentInfo? {
-    let segment = try reading { () throws(ArtifactError) in try info.elementSegment(index) }
+    let segment = try reading { () throws(ArtifactError) in try plan.info.elementSegment(index) }
     return segment.mode == .passive && !droppedElements.contains(index) ? segment : nil
   }
 
   /// A passive data segment that was not dropped; nil for any other, which counts as empty.
   func passiveData(_ index: Int) throws(RuntimeError) -> DataSegmentInfo? {
-    let segment = try reading { () throws(ArtifactError) in try info.dataSegment(index) }
+    let segment = try reading { () throws(ArtifactError) in try plan.info.dataSegment(index) }
     return segment.mode == .passive && !droppedData.contains(index) ? segment : nil
   }
 }

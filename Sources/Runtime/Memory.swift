@@ -1,7 +1,7 @@
 // Linear memories.
 //
 // A memory is a reservation of address space that covers everything a 32-bit index and a guard can reach, of which the
-// first `length` bytes are accessible; so generated code checks nothing, and the base never moves, however the memory
+// first `length` bytes are accessible (a reservation of its own, or the part of a slot: `InstanceSlot.swift`); so generated code checks nothing, and the base never moves, however the memory
 // grows. Generated code finds base and length through a pair of words that stands in the defining instance's context
 // (or in the store's arena for a memory of the host). Whoever reads a memory from Swift goes through checked functions
 // or gets the bytes for the time of a closure: there is no pointer to keep.
@@ -14,20 +14,55 @@ public import PrecastWasm
 final class MemoryEntity {
   static let pageSize = 65_536
   let type: MemoryType
+  /// Address space of its own, or a slot's.
   let reservation: AddressSpaceReservation
+  /// The slot, when the memory stands in one.
+  private let slot: InstanceSlot?
   let guardSize: Int
+  /// Address of the first byte.
+  let base: UInt
   // The pair (base, length in bytes), in an instance's context or in the store's arena: both live as long as the store.
   let pair: UnsafeMutablePointer<(base: UInt, length: UInt)>
 
-  init(
-    type: MemoryType, guardSize: Int, pair: UnsafeMutableRawPointer
-  ) throws(LoadError) {
+  /// A memory in a reservation of its own, `size` bytes of zeros.
+  init(type: MemoryType, guardSize: Int, size: Int, pair: UnsafeMutableRawPointer) throws(RuntimeError) {
     self.type = type
     self.guardSize = guardSize
-    // The whole range of a 32-bit index, whatever the maximum: code relies on it.
-    reservation = try AddressSpaceReservation(size: (4 << 30) + guardSize)
+    do throws(LoadError) {
+      // The whole range of a 32-bit index, whatever the maximum: code relies on it.
+      reservation = try AddressSpaceReservation(size: (4 << 30) + guardSize)
+      try reservation.commit(offset: 0, length: size)
+    } catch {
+      throw RuntimeError(.limit, "no memory of \(size) bytes: \(error)")
+    }
+    slot = nil
+    base = reservation.base
     unsafe self.pair = pair.bindMemory(to: (base: UInt, length: UInt).self, capacity: 1)
-    unsafe self.pair.initialize(to: (base: reservation.base, length: 0))
+    unsafe self.pair.initialize(to: (base: base, length: UInt(size)))
+  }
+
+  /// The memory of a slot, of which `size` bytes are accessible.
+  init(type: MemoryType, slot: InstanceSlot, size: Int, pair: UnsafeMutableRawPointer) {
+    self.type = type
+    guardSize = slot.guardSize
+    reservation = slot.reservation
+    self.slot = slot
+    base = slot.reservation.base + UInt(InstanceSlot.memoryOffset)
+    unsafe self.pair = pair.bindMemory(to: (base: UInt, length: UInt).self, capacity: 1)
+    unsafe self.pair.initialize(to: (base: base, length: UInt(size)))
+  }
+
+  /// Makes more of it accessible.
+  func commit(from old: Int, to size: Int) throws(LoadError) {
+    if let slot { return try slot.grow(from: old, to: size) }
+    try reservation.commit(offset: old, length: size - old)
+  }
+
+  /// Refuses what no memory can be.
+  static func checkSupport(_ type: MemoryType) throws(RuntimeError) {
+    guard type.limits.minimum <= MemoryType.maximumPages32, !type.isMemory64, !type.isShared else {
+      throw RuntimeError(.limit, "memory type \(ExternalType.memory(type)) is not supported")
+    }
   }
 
   var byteCount: Int { Int(unsafe pair.pointee.length) }
@@ -47,33 +82,59 @@ final class MemoryEntity {
 }
 
 extension Store {
-  /// Makes a memory of its initial size in a pair of words; `mapImage` may put something other than zeros there.
+  /// Makes a memory of its initial size, all zero, that belongs to no instance.
   func makeMemory(
-    type: MemoryType, guardSize: Int, pair: UnsafeMutableRawPointer,
-    commit: (MemoryEntity, Int) throws(LoadError) -> Void = { (memory, size) throws(LoadError) in
-      try memory.reservation.commit(offset: 0, length: size)
-    }
+    type: MemoryType, guardSize: Int, pair: UnsafeMutableRawPointer
   ) throws(RuntimeError) -> MemoryEntity {
-    guard memories.count < limits.memories else {
+    try MemoryEntity.checkSupport(type)
+    let size = Int(type.limits.minimum) * MemoryEntity.pageSize
+    try checkMemories(count: 1)
+    try checkMemory(size: size, inUse: memoryBytesInUse)
+    let memory = unsafe try MemoryEntity(type: type, guardSize: guardSize, size: size, pair: pair)
+    memoryBytesInUse += size
+    memoryCount += 1
+    return memory
+  }
+
+  /// Whether the limits allow so many more memories.
+  private func checkMemories(count: Int) throws(RuntimeError) {
+    guard memoryCount + count <= limits.memories else {
       throw RuntimeError(.limit, "the store's limit of \(limits.memories) memories is reached")
     }
-    guard type.limits.minimum <= MemoryType.maximumPages32, !type.isMemory64, !type.isShared else {
-      throw RuntimeError(.limit, "memory type \(ExternalType.memory(type)) is not supported")
-    }
-    let size = Int(type.limits.minimum) * MemoryEntity.pageSize
-    guard allowsMemory(from: 0, to: size) else {
+  }
+
+  private func checkMemory(size: Int, inUse: Int) throws(RuntimeError) {
+    guard size <= limits.memoryBytes, size <= limits.totalMemoryBytes - inUse else {
       throw RuntimeError(.limit, "a memory of \(size) bytes exceeds the store's limits")
     }
-    do {
-      let memory = unsafe try MemoryEntity(type: type, guardSize: guardSize, pair: pair)
-      try commit(memory, size)
-      unsafe memory.pair.pointee.length = UInt(size)
-      memoryBytesInUse += size
-      memories.append(memory)
-      return memory
-    } catch {
-      throw RuntimeError(.limit, "no memory of \(size) bytes: \(error)")
+  }
+
+  /// Checks that the limits allow the memories and tables of an instance.
+  func checkRoom(for plan: InstancePlan) throws(RuntimeError) {
+    if !plan.memories.isEmpty {
+      try checkMemories(count: plan.memories.count)
+      var inUse = memoryBytesInUse
+      for memory in plan.memories {
+        try checkMemory(size: memory.size, inUse: inUse)
+        inUse += memory.size
+      }
     }
+    if !plan.tables.isEmpty {
+      try checkTables(count: plan.tables.count)
+      var inUse = tableElementsInUse
+      for table in plan.tables {
+        try checkTable(table.type, inUse: inUse)
+        inUse += Int(table.type.limits.minimum)
+      }
+    }
+  }
+
+  /// Counts the memories and tables of an instance that was made.
+  func account(for plan: InstancePlan) {
+    memoryCount += plan.memories.count
+    tableCount += plan.tables.count
+    for memory in plan.memories { memoryBytesInUse += memory.size }
+    for table in plan.tables { tableElementsInUse += Int(table.type.limits.minimum) }
   }
 
   private func allowsMemory(from old: Int, to new: Int) -> Bool {
@@ -88,7 +149,7 @@ extension Store {
     let oldSize = memory.byteCount
     let newSize = oldSize + Int(pages) * MemoryEntity.pageSize
     guard allowsMemory(from: oldSize, to: newSize) else { return nil }
-    guard (try? memory.reservation.commit(offset: oldSize, length: newSize - oldSize)) != nil else { return nil }
+    guard (try? memory.commit(from: oldSize, to: newSize)) != nil else { return nil }
     unsafe memory.pair.pointee.length = UInt(newSize)
     memoryBytesInUse += newSize - oldSize
     return old

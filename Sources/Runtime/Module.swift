@@ -47,7 +47,8 @@ public final class Module: Sendable {
   public let engine: Engine
   /// The artifact that the module was loaded from.
   public let artifact: LoadedArtifact
-  private let signatureTable = Mutex<SignatureTable?>(nil)
+  private let firstPlan = AtomicLazyReference<InstancePlan>()
+  let resolutions = ResolutionCache()
 
   /// Makes a module of an artifact that is loaded already.
   public init(engine: Engine, artifact: LoadedArtifact) {
@@ -55,22 +56,25 @@ public final class Module: Sendable {
     self.artifact = artifact
   }
 
+  deinit {
+    // No instance is left, each keeps its module; so all slots with this module's image are idle.
+    if let plan = firstPlan.load() { engine.pool.forget(plan.mark) }
+  }
+
   /// Loads an artifact from a file. An artifact is native code: load only what you trust.
   public convenience init(engine: Engine, deserializeFile path: String) throws(LoadError) {
-    self.init(engine: engine, artifact: try LoadedArtifact(path: path, verification: engine.verification))
+    self.init(engine: engine, artifact: try LoadedArtifact(path: path))
   }
 
   /// Loads an artifact from an open file, which stays the caller's.
   public convenience init(engine: Engine, deserializeFile descriptor: Int32) throws(LoadError) {
-    self.init(
-      engine: engine, artifact: try LoadedArtifact(fileDescriptor: descriptor, verification: engine.verification))
+    self.init(engine: engine, artifact: try LoadedArtifact(fileDescriptor: descriptor))
   }
 
   /// Loads an artifact from bytes.
   public convenience init(engine: Engine, deserialize bytes: [UInt8]) throws(LoadError) {
     // The span is of an array that the caller holds.
-    unsafe self.init(
-      engine: engine, artifact: try LoadedArtifact(bytes: bytes.span.bytes, verification: engine.verification))
+    unsafe self.init(engine: engine, artifact: try LoadedArtifact(bytes: bytes.span.bytes))
   }
 
   /// The artifact's tables.
@@ -100,25 +104,11 @@ public final class Module: Sendable {
     }
   }
 
-  /// The canonical numbers of the module's types, worked out when first asked for.
-  func signatures() throws(RuntimeError) -> SignatureTable {
-    let info = try info()
-    // The lock's closure cannot throw a type of its own, so the error is carried in a result.
-    let result: Result<SignatureTable, RuntimeError> = signatureTable.withLock { table in
-      if let table { return .success(table) }
-      let made = SignatureTable(count: info.typeCount)
-      for index in 0..<info.typeCount {
-        do throws(ArtifactError) {
-          let first = try info.firstEqualType(index)
-          made[index] = first < index ? made[first] : engine.signatures.number(of: try info.type(index))
-        } catch {
-          return .failure(RuntimeError(.damagedArtifact, error.description))
-        }
-      }
-      table = made
-      return .success(made)
-    }
-    return try result.get()
+  /// What all instances have in common, worked out when first asked for. (By several threads at once perhaps: then all
+  /// but one plan is dropped again.)
+  func plan() throws(RuntimeError) -> InstancePlan {
+    if let plan = firstPlan.load() { return plan }
+    return firstPlan.storeIfNil(try InstancePlan(self))
   }
 
   /// Instantiates the module in a store of the same engine: links its imports, sets up its memories, tables and globals,
@@ -131,43 +121,24 @@ public final class Module: Sendable {
   ///   `damagedArtifact`; `Trap` for a segment that does not fit or from the start function; or a host function's error.
   @discardableResult
   public func instantiate(store: Store, imports: Imports = Imports()) throws -> Instance {
-    let links = try link(store: store, imports: imports)
-    let entity = try InstanceEntity(store: store, module: self, links: links)
+    guard store.engine === engine else {
+      throw RuntimeError(.foreignStore, "the module was loaded for another engine than the store's")
+    }
+    guard engine.signalHandlerStatus == 0 else {
+      throw RuntimeError(.limit, "the signal handlers could not be installed (errno \(-engine.signalHandlerStatus))")
+    }
+    let plan = try plan()
+    let resolution = try resolve(imports, store: store, plan: plan)
+    let entity = try InstanceEntity(
+      store: store, module: self, plan: plan, resolution: resolution, imports: imports)
     let instance = Instance(store: store, entity: entity)
     try entity.initialize()
-    if let start = entity.info.start {
+    if let start = plan.info.start {
       guard let reference = unsafe entity.functionReference(Int(start)) else {
         throw RuntimeError(.damagedArtifact, "the start function \(start) is missing")
       }
       try unsafe Function(store: store, reference: reference).invoke()
     }
     return instance
-  }
-}
-
-/// The canonical numbers of a module's types, where generated code finds them.
-@safe
-final class SignatureTable: @unchecked Sendable {
-  // Written only while the table is made, before anybody else sees it.
-  let numbers: UnsafeMutablePointer<UInt32>
-  let count: Int
-
-  init(count: Int) {
-    self.count = count
-    unsafe numbers = UnsafeMutablePointer<UInt32>.allocate(capacity: max(count, 1))
-    unsafe numbers.initialize(repeating: 0, count: max(count, 1))
-  }
-
-  deinit { unsafe numbers.deallocate() }
-
-  fileprivate(set) subscript(index: Int) -> UInt32 {
-    get {
-      precondition(index >= 0 && index < count)
-      return unsafe numbers[index]
-    }
-    set {
-      precondition(index >= 0 && index < count)
-      unsafe numbers[index] = newValue
-    }
   }
 }

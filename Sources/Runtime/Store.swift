@@ -56,46 +56,55 @@ public final class Store {
   /// The limits in force.
   public var limits: StoreLimits
 
-  // The part that generated code sees. Allocated in `init`, freed in `deinit`.
-  let context: UnsafeMutablePointer<precast_store_context>
+  // What is reached through plain addresses, in one piece. Allocated in `init`, freed in `deinit`.
+  private let block: UnsafeMutablePointer<StoreBlock>
   /// Distinguishes this store's references from other stores'.
   let number: UInt64
-  let arena = Arena()
-  let slotStack = SlotStack()
   /// The error with which a host function ended, on its way to the outermost call.
   var pendingError: (any Error)?
 
   var instances: [InstanceEntity] = []
-  var memories: [MemoryEntity] = []
-  var tables: [TableEntity] = []
+  /// Tables of `externref` that belong to no instance.
+  var hostTables: [TableEntity] = []
   var hostFunctions: [HostFunctionEntity] = []
   var trampolines = TrampolineRegistry()
-  var externs: ExternTable
+  var externs = ExternTable()
   /// The function types of canonical numbers seen here, so that a call need not ask the engine.
   var signatureTypes: [UInt32: FunctionType] = [:]
+  var memoryCount = 0
   var memoryBytesInUse = 0
+  var tableCount = 0
   var tableElementsInUse = 0
 
-  /// Makes an empty store.
+  /// Makes an empty store. Nothing is allocated ahead: a store may live as briefly as one call.
   public init(engine: Engine, limits: StoreLimits = StoreLimits()) {
     self.engine = engine
     self.limits = limits
     number = StoreNumber.next()
-    externs = ExternTable(storeNumber: number)
-    unsafe context = UnsafeMutablePointer<precast_store_context>.allocate(capacity: 1)
-    unsafe context.initialize(to: precast_store_context())
-    unsafe context.pointee.max_wasm_stack = UInt64(engine.configuration.maximumWasmStack)
-    unsafe context.pointee.opaque = Unmanaged.passUnretained(self).toOpaque()
+    unsafe block = UnsafeMutablePointer<StoreBlock>.allocate(capacity: 1)
+    unsafe block.initialize(to: StoreBlock())
+    unsafe block.pointee.context.max_wasm_stack = UInt64(engine.configuration.maximumWasmStack)
+    unsafe block.pointee.context.opaque = Unmanaged.passUnretained(self).toOpaque()
   }
 
-  deinit { unsafe context.deallocate() }
+  deinit {
+    // Instances go first, while everything that they were made of is there. Handles keep their store, so there is none,
+    // and nobody can reach an instance, a memory or a function any more.
+    instances = []
+    arena.release()
+    slotStack.release()
+    unsafe block.deallocate()
+  }
 
-  /// Forgets memories and tables of an instance that could not be made.
-  func discard(memoriesFrom firstMemory: Int, tablesFrom firstTable: Int) {
-    for memory in memories[firstMemory...] { memoryBytesInUse -= memory.byteCount }
-    for table in tables[firstTable...] { tableElementsInUse -= table.count }
-    memories.removeSubrange(firstMemory...)
-    tables.removeSubrange(firstTable...)
+  /// The part that generated code sees.
+  var context: UnsafeMutablePointer<precast_store_context> { unsafe StoreBlock.context(block) }
+  var slotStack: SlotStack { unsafe SlotStack(StoreBlock.slots(block)) }
+  var arena: Arena { unsafe Arena(state: StoreBlock.arena(block)) }
+
+  /// The store of a context.
+  static func from(_ context: UnsafePointer<precast_store_context>) -> Unmanaged<Store> {
+    // `opaque` is the store, which owns the context.
+    unsafe Unmanaged<Store>.fromOpaque(context.pointee.opaque.unsafelyUnwrapped)
   }
 
   /// The type behind a canonical number.
@@ -104,5 +113,28 @@ public final class Store {
     let type = engine.signatures.type(of: signature)
     signatureTypes[signature] = type
     return type
+  }
+}
+
+/// What of a store is reached through plain addresses.
+@safe
+private struct StoreBlock {
+  var context = unsafe precast_store_context()
+  var slots = SlotStack.State()
+  var arena = Arena.State()
+
+  // The addresses of the fields, which are used side by side.
+  static func context(_ block: UnsafeMutablePointer<StoreBlock>) -> UnsafeMutablePointer<precast_store_context> {
+    unsafe UnsafeMutableRawPointer(block).assumingMemoryBound(to: precast_store_context.self)
+  }
+
+  static func slots(_ block: UnsafeMutablePointer<StoreBlock>) -> UnsafeMutablePointer<SlotStack.State> {
+    let offset = unsafe MemoryLayout<StoreBlock>.offset(of: \.slots).unsafelyUnwrapped
+    return unsafe (UnsafeMutableRawPointer(block) + offset).assumingMemoryBound(to: SlotStack.State.self)
+  }
+
+  static func arena(_ block: UnsafeMutablePointer<StoreBlock>) -> UnsafeMutablePointer<Arena.State> {
+    let offset = unsafe MemoryLayout<StoreBlock>.offset(of: \.arena).unsafelyUnwrapped
+    return unsafe (UnsafeMutableRawPointer(block) + offset).assumingMemoryBound(to: Arena.State.self)
   }
 }

@@ -5,7 +5,10 @@
 // when a module is instantiated would cost more than the rest of instantiation; so what can be is left in the artifact
 // (the table's *image*), and an element gets its function when generated code, or the host, comes across it. Segments
 // that are not part of an image are written as usual, and so take precedence, since written words are never 0.
+//
+// The memory is a part of the instance's slot, or the table's own where it has no slot, or has outgrown its part.
 
+import CPrecastHost
 import Glibc
 public import PrecastWasm
 
@@ -13,8 +16,12 @@ public import PrecastWasm
 @safe
 final class TableEntity {
   let type: TableType
-  // The elements, allocated by `malloc`'s family, freed here. (The pair may be gone by then.)
+  // Elements in memory of the table's own, freed here. (The pair may be gone by then.) Nil while they stand in a slot.
   private var allocation: UnsafeMutableRawPointer?
+  /// The size of `allocation` where it is a mapping, 0 where it is of `malloc`'s family.
+  private var mappedSize = 0
+  /// Elements that there is room for. Those from `count` on are zero.
+  private var capacity = 0
   // The pair (elements, length) stands in an instance's context or in the store's arena.
   let pair: UnsafeMutablePointer<(elements: UnsafeMutablePointer<UInt64>?, length: UInt)>
   /// The instance whose artifact has what elements that are 0 hold, and the index of the table there; nil: null.
@@ -28,7 +35,22 @@ final class TableEntity {
     unsafe self.pair.initialize(to: (elements: nil, length: 0))
   }
 
-  deinit { unsafe free(allocation) }
+  deinit { releaseAllocation() }
+
+  private func releaseAllocation() {
+    if mappedSize > 0 {
+      // Nobody but this table had its address.
+      unsafe precast_release(UInt64(UInt(bitPattern: allocation)), mappedSize)
+    } else {
+      unsafe free(allocation)
+    }
+  }
+
+  /// Puts a new table into zeroed memory of a slot, which has room for `capacity` elements.
+  func use(_ address: UInt, capacity: Int) {
+    self.capacity = capacity
+    unsafe pair.pointee.elements = UnsafeMutablePointer(bitPattern: address)
+  }
 
   var count: Int { Int(unsafe pair.pointee.length) }
   var isFunctions: Bool { type.element == .funcref }
@@ -80,38 +102,85 @@ final class TableEntity {
   }
 
   /// Makes the table larger. False when memory is not to be had.
+  ///
+  /// New elements that are null are not written: what is behind the last element is zero, which is null for an
+  /// `externref`, and for a function what nobody has looked at, and the image holds nothing behind the least size.
   func extend(by count: Int, bits: UInt64) -> Bool {
-    if count == 0 { return true }
     let old = self.count
-    // Fresh zero pages where possible, for a table that may be large and stay empty.
-    let isZero = old == 0 && bits == 0
-    let memory = unsafe isZero ? calloc(count, 8) : realloc(allocation, (old + count) * 8)
+    guard old + count <= capacity || reserve(old + count) else { return false }
+    unsafe pair.pointee.length = UInt(old + count)
+    if bits != 0 { fill(old, count, bits: bits) }
+    return true
+  }
+
+  /// Tables of up to so many bytes are of `malloc`'s family; larger ones are mappings, of which only pages that are touched
+  /// cost anything, and which grow without being copied.
+  private static let largestSmall = 4096
+
+  /// Makes room for so many elements, and some more, in memory of the table's own.
+  private func reserve(_ needed: Int) -> Bool {
+    let most = Int(clamping: maximum)
+    return move(to: min(max(needed, capacity * 2), max(most, needed))) || move(to: needed)
+  }
+
+  private func move(to elements: Int) -> Bool {
+    var elements = elements
+    var size = elements * 8
+    let memory: UnsafeMutableRawPointer?
+    if size <= Self.largestSmall {
+      unsafe memory = calloc(max(elements, 1), 8)
+      size = 0
+    } else {
+      let page = precast_page_size()
+      size = (size + page - 1) / page * page
+      elements = size / 8
+      var address = unsafe UInt64(UInt(bitPattern: allocation))
+      let result =
+        unsafe mappedSize > 0 ? precast_remap(address, mappedSize, size, &address) : precast_map(size, &address)
+      if result != 0 { return false }
+      unsafe memory = UnsafeMutableRawPointer(bitPattern: UInt(address))
+    }
     guard let memory = unsafe memory else { return false }
-    if isZero { unsafe free(allocation) }
+    if mappedSize == 0 {
+      if count > 0, let from = unsafe pair.pointee.elements {
+        unsafe memory.copyMemory(from: from, byteCount: count * 8)
+      }
+      releaseAllocation()
+    }
     unsafe allocation = memory
-    unsafe pair.pointee = (memory.bindMemory(to: UInt64.self, capacity: old + count), UInt(old + count))
-    if isZero { return true }
-    fill(old, count, bits: bits)
+    mappedSize = size
+    capacity = elements
+    unsafe pair.pointee.elements = unsafe memory.assumingMemoryBound(to: UInt64.self)
     return true
   }
 }
 
 extension Store {
-  /// Makes a table of its minimum size, full of nulls.
+  /// Makes a table of its minimum size, full of nulls, that belongs to no instance.
   func makeTable(type: TableType, pair: UnsafeMutableRawPointer) throws(RuntimeError) -> TableEntity {
-    guard tables.count < limits.tables else {
-      throw RuntimeError(.limit, "the store's limit of \(limits.tables) tables is reached")
-    }
-    guard type.limits.minimum <= UInt64(UInt32.max), allowsTable(from: 0, to: Int(type.limits.minimum)) else {
-      throw RuntimeError(.limit, "a table of \(type.limits.minimum) elements exceeds the store's limits")
-    }
+    try checkTables(count: 1)
+    try checkTable(type, inUse: tableElementsInUse)
     let table = unsafe TableEntity(type: type, pair: pair)
     guard table.extend(by: Int(type.limits.minimum), bits: 0) else {
       throw RuntimeError(.limit, "no memory for a table of \(type.limits.minimum) elements")
     }
     tableElementsInUse += table.count
-    tables.append(table)
+    tableCount += 1
+    if !table.isFunctions { hostTables.append(table) }
     return table
+  }
+
+  func checkTables(count: Int) throws(RuntimeError) {
+    guard tableCount + count <= limits.tables else {
+      throw RuntimeError(.limit, "the store's limit of \(limits.tables) tables is reached")
+    }
+  }
+
+  func checkTable(_ type: TableType, inUse: Int) throws(RuntimeError) {
+    let minimum = type.limits.minimum
+    guard minimum <= UInt64(UInt32.max), Int(minimum) <= limits.tableElements,
+      Int(minimum) <= limits.totalTableElements - inUse
+    else { throw RuntimeError(.limit, "a table of \(minimum) elements exceeds the store's limits") }
   }
 
   private func allowsTable(from old: Int, to new: Int) -> Bool {

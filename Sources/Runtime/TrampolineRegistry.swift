@@ -16,6 +16,8 @@ import PrecastLoader
 struct TrampolineRegistry {
   private var addresses: [UInt32: UInt] = [:]
   private var known: Set<ObjectIdentifier> = []
+  private var newest: Module?
+  private static let mostUnread = 64
   // The modules are also kept by their instances, so that the text that addresses point into stays.
   private var unread: [(module: Module, signatures: SignatureTable)] = []
   // Blocks of the store's arena.
@@ -31,15 +33,17 @@ struct TrampolineRegistry {
 
   /// Takes note of a module that is instantiated.
   mutating func add(_ module: Module, signatures: SignatureTable) {
-    guard known.insert(ObjectIdentifier(module)).inserted else { return }
+    // The usual case, many instances of one module or one of each, costs one comparison.
+    if module === newest { return }
+    newest = module
     unread.append((module, signatures))
-    if waiting.isEmpty { return }
+    if waiting.isEmpty && unread.count < Self.mostUnread { return }
     readModules()
     for signature in Array(waiting.keys) { resolve(signature) }
   }
 
   private mutating func readModules() {
-    for (module, signatures) in unread {
+    for (module, signatures) in unread where known.insert(ObjectIdentifier(module)).inserted {
       for typeIndex in 0..<signatures.count where addresses[signatures[typeIndex]] == nil {
         addresses[signatures[typeIndex]] = module.artifact.exitTrampoline(typeIndex: typeIndex)
       }

@@ -7,7 +7,7 @@ public import PrecastWasm
 
 /// A Swift type that stands for a WebAssembly value type: `Int32`, `UInt32`, `Int64`, `UInt64`, `Float`, `Double`,
 /// `Function?`, `ExternRef?`.
-public protocol WasmValue {
+public protocol WasmValue: SendableMetatype {
   /// The WebAssembly type.
   static var valueType: ValueType { get }
   /// Reads the value from a slot that holds this type.

@@ -29,8 +29,16 @@ int precast_map_image(uint64_t address, size_t size, int fd, uint64_t offset);
 /// Puts zero pages (new, private, readable and writable) over a range of a reservation.
 int precast_map_zero(uint64_t address, size_t size);
 
-/// Drops a range's private pages: it then reads as first mapped (zero, or the image).
+/// Drops a range's private pages: it then reads as first mapped (zero, or the image's file). The
+/// range may cover several mappings, and inaccessible parts between them.
 int precast_reset(uint64_t address, size_t size);
+
+/// Maps zero pages, private, readable and writable; pages that nobody touches cost nothing.
+int precast_map(size_t size, uint64_t *address);
+
+/// Makes what `precast_map` gave larger or smaller, where it is or elsewhere; new pages are zero. On
+/// failure it stays as it was.
+int precast_remap(uint64_t old_address, size_t old_size, size_t size, uint64_t *address);
 
 /// Gives address space back.
 int precast_release(uint64_t address, size_t size);
