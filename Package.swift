@@ -85,7 +85,9 @@ let package = Package(
         "CPrecastHost", "CLoaderTestCode",
       ],
       path: "Tests/LoaderTests"),
-    .testTarget(name: "RuntimeTests", dependencies: ["Precast", "PrecastArtifactWriter"], path: "Tests/RuntimeTests"),
+    .testTarget(
+      name: "RuntimeTests", dependencies: ["Precast", "PrecastArtifactWriter", "PrecastCompiler"],
+      path: "Tests/RuntimeTests"),
     .testTarget(
       name: "WASITests", dependencies: ["Precast", "PrecastWASI", "CPrecastHost"], path: "Tests/WASITests",
       exclude: ["Programs"]),

@@ -84,6 +84,7 @@ final class InstancePlan: @unchecked Sendable {
         guard extent.memoryOffset <= UInt64(size), extent.size <= UInt64(size) - extent.memoryOffset else {
           throw RuntimeError(.damagedArtifact, "a data image is larger than its memory")
         }
+        _ = try reading { () throws(ArtifactError) in try module.artifact.artifact.fileOffset(of: extent) }
       }
       memories.append(
         MemoryPlan(type: type, size: size, extents: extents, pairOffset: layout.memory(index).offset))

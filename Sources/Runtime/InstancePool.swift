@@ -41,6 +41,12 @@ public struct InstancePoolCounts: Sendable, Equatable {
   public var inUse: Int
   /// Slots that wait for an instance.
   public var idle: Int
+
+  /// Makes a pair of counts.
+  public init(inUse: Int, idle: Int) {
+    self.inUse = inUse
+    self.idle = idle
+  }
 }
 
 /// The slots of an engine.
