@@ -56,7 +56,7 @@ let package = Package(
       path: "Sources/Precast", swiftSettings: settings),
     .executableTarget(
       name: "precast",
-      dependencies: ["Precast", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: ["Precast", "CPrecastHost", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Sources/CLI", swiftSettings: settings),
     .executableTarget(
       name: "precast-bench",

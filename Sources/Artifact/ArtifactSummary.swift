@@ -49,7 +49,7 @@ public struct ArtifactSummary: Sendable {
   public init(_ artifact: Artifact, largestFunctions limit: Int = 10) throws(ArtifactError) {
     let header = artifact.header
     fileSize = header.fileSize
-    buildID = header.buildID.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    buildID = header.buildID.hexadecimalDigits
     record = header.record
     for kind in SectionKind.allCases where header.extent(of: kind).size > 0 {
       let extent = header.extent(of: kind)
@@ -101,7 +101,7 @@ public struct ArtifactSummary: Sendable {
     }
   }
 
-  /// The summary for people.
+  /// The summary for people: offsets in hexadecimal, as in backtraces, sizes in decimal.
   public var text: String {
     var lines: [String] = []
     func field(_ name: String, _ value: String) { lines.append("  " + Self.pad(name, 22) + value) }
@@ -116,7 +116,7 @@ public struct ArtifactSummary: Sendable {
     lines.append("sections" + String(repeating: " ", count: 20) + "offset        size")
     for section in sections {
       lines.append(
-        "  " + Self.pad(section.name, 22) + Self.padLeft("\(section.offset)", 10) + "  "
+        "  " + Self.pad(section.name, 22) + Self.padLeft(hexadecimal(section.offset), 10) + "  "
           + Self.padLeft("\(section.size)", 10))
     }
     lines.append("counts")
@@ -126,7 +126,8 @@ public struct ArtifactSummary: Sendable {
       for function in largestFunctions {
         lines.append(
           "  " + Self.pad("\(function.index)", 18) + Self.padLeft("\(function.size)", 10)
-            + Self.padLeft("\(function.textOffset)", 13) + Self.padLeft("\(function.wasmOffset)", 13)
+            + Self.padLeft(hexadecimal(UInt64(function.textOffset)), 13)
+            + Self.padLeft(hexadecimal(UInt64(function.wasmOffset)), 13)
             + (function.name.map { "  " + $0.printable } ?? ""))
       }
     }

@@ -1,47 +1,78 @@
 // JSON, written directly.
 //
-// `inspect --json` is the only JSON there is, and an encoder would bring Foundation into every host.
+// `inspect --json` is the only JSON there is, and an encoder would bring Foundation into every host. It goes out as it is made
+// (see TextOutput), for the tables of a large artifact are larger than one would like to hold.
 
 /// Writes indented JSON.
 struct JSONWriter {
-  private(set) var text = ""
+  /// Where the text goes.
+  let output: TextOutput
   private var indentation = ""
   private var needsComma = false
+  // How many of the open objects and arrays are on one line.
+  private var inlineDepth = 0
+
+  /// Writes to an output; gathers the text where none is given.
+  init(_ output: TextOutput = TextOutput()) { self.output = output }
+
+  /// All text, where it was gathered.
+  var text: String { output.text }
 
   private mutating func next(_ key: String?) {
-    if needsComma { text += "," }
-    if !indentation.isEmpty { text += "\n" + indentation }
+    if needsComma { output.append(inlineDepth > 0 ? ", " : ",") }
+    if inlineDepth == 0 && !indentation.isEmpty { output.append("\n" + indentation) }
     needsComma = true
     if let key {
-      text += Self.quote(key)
-      text += ": "
+      output.append(Self.quote(key))
+      output.append(": ")
     }
   }
 
-  private mutating func nest(_ key: String?, _ open: String, _ close: String, _ body: (inout JSONWriter) -> Void) {
+  /// Opens an object or array; `inline` keeps all that is in it on one line.
+  mutating func begin(_ open: String, _ key: String? = nil, inline: Bool = false) {
     next(key)
-    text += open
-    indentation += "  "
+    output.append(open)
+    if inline || inlineDepth > 0 { inlineDepth += 1 } else { indentation += "  " }
     needsComma = false
-    body(&self)
-    indentation.removeLast(2)
-    if needsComma { text += "\n" + indentation }
-    text += close
+  }
+
+  /// Closes what was opened last.
+  mutating func end(_ close: String) {
+    if inlineDepth > 0 {
+      inlineDepth -= 1
+    } else {
+      indentation.removeLast(2)
+      if needsComma { output.append("\n" + indentation) }
+    }
+    output.append(close)
     needsComma = true
   }
 
-  mutating func object(_ key: String? = nil, _ body: (inout JSONWriter) -> Void) { nest(key, "{", "}", body) }
+  mutating func object(_ key: String? = nil, _ body: (inout JSONWriter) -> Void) {
+    begin("{", key)
+    body(&self)
+    end("}")
+  }
 
-  mutating func array(_ key: String? = nil, _ body: (inout JSONWriter) -> Void) { nest(key, "[", "]", body) }
+  mutating func array(_ key: String? = nil, _ body: (inout JSONWriter) -> Void) {
+    begin("[", key)
+    body(&self)
+    end("]")
+  }
 
   mutating func value(_ key: String? = nil, _ value: String?) {
     next(key)
-    text += value.map(Self.quote) ?? "null"
+    output.append(value.map(Self.quote) ?? "null")
   }
 
   mutating func value(_ key: String? = nil, _ value: some BinaryInteger) {
     next(key)
-    text += "\(value)"
+    output.append("\(value)")
+  }
+
+  mutating func value(_ key: String? = nil, _ value: Bool) {
+    next(key)
+    output.append(value ? "true" : "false")
   }
 
   static func quote(_ string: String) -> String {

@@ -29,16 +29,6 @@ enum Backend {
   static func module(_ wasm: WasmBinary, settings: CompilerSettings, engine: Engine) throws -> Module {
     try Module(engine: engine, wasm: wasm, settings: settings)
   }
-
-  /// What `inspect` shows.
-  static func inspect(_ contents: WasmBinary, json: Bool) throws -> String {
-    try unsafe contents.withUnsafeBytes { bytes throws -> String in
-      guard let base = bytes.baseAddress else { return "" }
-      let artifact = try Artifact(unsafe ByteRegion(base: base, count: bytes.count))
-      let summary = try ArtifactSummary(artifact)
-      return json ? summary.json : summary.text
-    }
-  }
 }
 
 extension CPUFeatures {

@@ -14,6 +14,7 @@
 // in that place would.
 
 import Glibc
+import PrecastArtifact
 import PrecastWasm
 
 /// The exit codes that do not come from a guest.
@@ -69,9 +70,29 @@ func describe(errno number: Int32) -> String {
 enum Terminal {
   /// Writes text to standard output.
   static func write(_ text: String) throws(Failure) {
-    let number = send(text, to: STDOUT_FILENO)
-    if number == EPIPE { throw Failure("", code: Exit.brokenPipe) }
-    if number != 0 { throw .system(number, "standard output") }
+    if let failure = failure(send(text, to: STDOUT_FILENO)) { throw failure }
+  }
+
+  /// Lends an output that leads to standard output, for a text that is not to be held as a whole.
+  ///
+  /// - Throws: what `body` throws, after what it has written is out; a failure to write comes first.
+  static func stream(_ body: (TextOutput) throws -> Void) throws {
+    var failed: Failure?
+    let output = TextOutput { bytes in
+      // The bytes are used during the call only.
+      failed = unsafe bytes.withUnsafeBytes { bytes in unsafe failure(send(bytes, to: STDOUT_FILENO)) }
+      return failed == nil
+    }
+    let result = Result { try body(output) }
+    output.flush()
+    if let failed { throw failed }
+    try result.get()
+  }
+
+  /// What to say of an `errno` of standard output.
+  private static func failure(_ number: Int32) -> Failure? {
+    if number == EPIPE { return Failure("", code: Exit.brokenPipe) }
+    return number == 0 ? nil : .system(number, "standard output")
   }
 
   /// Writes text to standard error. Nothing can be done, or said, where that fails.
@@ -90,18 +111,22 @@ enum Terminal {
   /// Writes all of a text; the `errno` of what failed, or 0.
   private static func send(_ text: String, to descriptor: Int32) -> Int32 {
     var text = text
-    return text.withUTF8 { bytes in
-      var written = 0
-      while written < bytes.count {
-        // Inside the buffer: `written` never passes `count`.
-        let count = unsafe Glibc.write(descriptor, bytes.baseAddress.map { unsafe $0 + written }, bytes.count - written)
-        if count >= 0 {
-          written += count
-        } else if errno != EINTR {
-          return errno
-        }
+    return text.withUTF8 { bytes in unsafe send(UnsafeRawBufferPointer(bytes), to: descriptor) }
+  }
+
+  /// Writes all bytes; the `errno` of what failed, or 0.
+  @unsafe
+  private static func send(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32) -> Int32 {
+    var written = 0
+    while written < bytes.count {
+      // Inside the buffer: `written` never passes `count`.
+      let count = unsafe Glibc.write(descriptor, bytes.baseAddress.map { unsafe $0 + written }, bytes.count - written)
+      if count >= 0 {
+        written += count
+      } else if errno != EINTR {
+        return errno
       }
-      return 0
     }
+    return 0
   }
 }

@@ -1,32 +1,52 @@
 import ArgumentParser
+import PrecastArtifact
 
 struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "inspect",
-    abstract: "Show what is in an artifact: target, settings, sections, counts, the largest functions.")
+    abstract: "Show what is in an artifact: target, settings, sections, counts, the largest functions.",
+    discussion: """
+      With --section, --functions or --disassemble, that is shown instead. Offsets are hexadecimal, sizes decimal; in \
+      JSON all numbers are decimal.
+
+      Of a file that cannot be loaded here (another version's artifact, a damaged one, another runtime's, any ELF file) \
+      it says why, what to do, and what the file consists of. The exit code is then 1, but 0 for an artifact that is \
+      sound and of another version.
+      """)
 
   @Argument(help: ArgumentHelp("The artifact.", valueName: "file.cwasm"))
   var file: String
 
-  @Flag(help: "The same as JSON.")
+  @Option(
+    help: ArgumentHelp("Show a section in readable form, e.g. wasmtime.info or .text.", valueName: "name"))
+  var section: String?
+
+  @Flag(help: "List all functions and trampolines, the largest first.")
+  var functions = false
+
+  @Option(
+    help: ArgumentHelp(
+      """
+      Show a function's instructions with wasm offsets and trap sites. The function is given by its index, its name, or \
+      a part of it that no other has. Needs objdump.
+      """, valueName: "function"))
+  var disassemble: String?
+
+  @Flag(help: "The same as JSON; not with --disassemble.")
   var json = false
 
+  func validate() throws {
+    if [section != nil, functions, disassemble != nil].count(where: { $0 }) > 1 {
+      throw ValidationError("only one of --section, --functions and --disassemble can be shown")
+    }
+    if json && disassemble != nil { throw ValidationError("a disassembly has no form in JSON") }
+  }
+
   func run() throws {
-    let input = try InputFile(path: file)
-    // A private copy: a mapping would fault where somebody shortens the file meanwhile.
-    let contents = try input.contents(ifOneOf: [.elf])
-    if FileKind(contents) != .elf {
-      let hint = FileKind(contents) == .wasm ? "a wasm module; compile it first" : "no artifact"
-      throw Failure("\(file): this is \(hint)")
-    }
-    let text: String
-    do {
-      text = try Backend.inspect(contents, json: json)
-    } catch let failure as Failure {
-      throw failure
-    } catch {
-      throw Failure("\(file): \(error)")
-    }
-    try Terminal.write(text)
+    let subject: Inspector.Subject =
+      if let section { .section(section) } else if functions { .functions } else if let disassemble {
+        .code(of: disassemble)
+      } else { .summary }
+    try Inspector(path: file, subject: subject, format: json ? .json : .text).run()
   }
 }
