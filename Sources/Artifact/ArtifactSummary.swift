@@ -109,7 +109,7 @@ public struct ArtifactSummary: Sendable {
     field("size", "\(fileSize)")
     field("build-id", buildID)
     field("format version", "\(record.formatVersion)")
-    field("compiler", "\(record.compilerName) \(record.compilerVersion)")
+    field("compiler", "\(record.compilerName) \(record.compilerVersion)".printable)
     if let moduleName { field("module", moduleName.printable) }
     lines.append("settings")
     for (name, value) in record.settings.rendered { field(name, value) }

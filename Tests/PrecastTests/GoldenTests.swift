@@ -44,6 +44,16 @@ import Testing
     #expect(try text == String(contentsOf: golden, encoding: .utf8), "see `git diff` after `make golden`")
   }
 
+  @Test("inspect --section says what it said", arguments: [false, true])
+  func sections(json: Bool) throws {
+    let path = try RealPath()
+    let artifact = try path.compile(wasm: Self.folder.appending(path: "linked.wasm"))
+    let text = try path.describeAll(artifact, json ? .json : .text)
+    let golden = Self.folder.appending(path: "linked.sections.\(json ? "json" : "txt")")
+    if Self.isUpdating { return try text.write(to: golden, atomically: true, encoding: .utf8) }
+    #expect(try text == String(contentsOf: golden, encoding: .utf8), "see `git diff` after `make golden`")
+  }
+
   @Test("The same module gives the same bytes, with any number of threads", arguments: names)
   func determinism(name: String) throws {
     let wasm = Self.folder.appending(path: "\(name).wasm")

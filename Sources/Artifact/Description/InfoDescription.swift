@@ -128,7 +128,8 @@ private struct InfoDescription {
     switch table {
     case .valueTypes, .types, .importedFunctions, .functions, .imports, .exports: try writeFunctions(table)
     case .tables, .tableImages, .memories, .extents, .globals, .constants: try writeEntities(table)
-    case .elements, .elementFunctions, .elementExpressions, .dataSegments, .strings: try writeSegments(table)
+    case .elements, .elementFunctions, .elementExpressions, .dataSegments, .activeElements, .activeData, .strings:
+      try writeSegments(table)
     }
   }
 
@@ -300,6 +301,10 @@ private struct InfoDescription {
           .number(row), .text(Self.word(segment.mode)), .number(segment.memory), .offset(segment.bytes.lowerBound),
           .number(segment.bytes.upperBound - segment.bytes.lowerBound), try expression(segment.offset),
         ]
+      }
+    case .activeElements, .activeData:
+      try table(kind, [.number("row", 8), .number("segment", 8)]) { row throws(ArtifactError) in
+        [.number(row), .number(try info.region.u32(info.row(kind, row)))]
       }
     default:
       // Not a list of strings: rows that refer here say where each begins and ends.

@@ -69,6 +69,18 @@ final class RealPath {
       return json ? summary.json : summary.text
     }
   }
+
+  /// What `precast inspect --section` prints about each section of an artifact, and `--functions`, one after the other.
+  func describeAll(_ artifact: URL, _ format: DescriptionFormat) throws -> String {
+    try Data(contentsOf: artifact).withUnsafeBytes { bytes in
+      let base = try #require(bytes.baseAddress)
+      let artifact = try Artifact(ByteRegion(base: base, count: bytes.count))
+      let output = TextOutput()
+      for kind in artifact.sections { try artifact.describe(kind, format, to: output) }
+      try artifact.describeFunctions(format, to: output)
+      return output.text
+    }
+  }
 }
 
 /// The host module that the suite's scripts import from.
