@@ -38,3 +38,8 @@ extension ModuleInfo {
     }
   }
 }
+
+extension Engine {
+  /// How much of an artifact is checked when it is loaded.
+  var verification: LoadedArtifact.Verification { configuration.verifiesArtifacts ? .full : .none }
+}

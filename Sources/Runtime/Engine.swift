@@ -19,6 +19,10 @@ public struct EngineConfiguration: Sendable, Equatable {
   public var memoryGuardSize: Int
   /// How many instances the engine holds address space for.
   public var pool: InstancePoolConfiguration
+  /// Whether artifacts are verified in full when they are loaded: all checksums, all tables, and the digest of the whole
+  /// file, which takes time in proportion to its size. Otherwise pages of tables are checked when they are first read,
+  /// and text and data image not at all.
+  public var verifiesArtifacts = false
 
   /// The defaults: 1 MiB of stack, 2 GiB of guard, those of the pool.
   public init(
