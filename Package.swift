@@ -56,7 +56,10 @@ let package = Package(
       path: "Sources/Precast", swiftSettings: settings),
     .executableTarget(
       name: "precast",
-      dependencies: ["Precast", "CPrecastHost", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: [
+        "Precast", "PrecastVerification", "CPrecastHost",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       path: "Sources/CLI", swiftSettings: settings),
     .executableTarget(
       name: "precast-bench",

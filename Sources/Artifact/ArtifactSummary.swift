@@ -40,13 +40,19 @@ public struct ArtifactSummary: Sendable {
   public var counts: [(name: String, count: UInt64)] = []
   /// The largest functions, largest first.
   public var largestFunctions: [Function] = []
+  /// What is wrong with pages of the file that differ from their checksums.
+  public var damagedPages: [ArtifactError]
 
   /// Summarises an artifact; takes time in proportion to its number of functions.
   ///
   /// - Parameters:
   ///   - artifact: a reader over a whole file, or over the part behind its text.
   ///   - functions: how many of the largest functions to list.
-  public init(_ artifact: Artifact, largestFunctions limit: Int = 10) throws(ArtifactError) {
+  ///   - damagedPages: what `Artifact.damagedPages` has found.
+  public init(
+    _ artifact: Artifact, largestFunctions limit: Int = 10, damagedPages: [ArtifactError] = []
+  ) throws(ArtifactError) {
+    self.damagedPages = damagedPages
     let header = artifact.header
     fileSize = header.fileSize
     buildID = header.buildID.hexadecimalDigits
@@ -111,6 +117,10 @@ public struct ArtifactSummary: Sendable {
     field("format version", "\(record.formatVersion)")
     field("compiler", "\(record.compilerName) \(record.compilerVersion)".printable)
     if let moduleName { field("module", moduleName.printable) }
+    if !damagedPages.isEmpty {
+      lines.append("damaged pages")
+      for error in damagedPages { lines.append("  ! \(error.description.printable)") }
+    }
     lines.append("settings")
     for (name, value) in record.settings.rendered { field(name, value) }
     lines.append("sections" + String(repeating: " ", count: 20) + "offset        size")
@@ -146,6 +156,9 @@ public struct ArtifactSummary: Sendable {
         json.value("version", record.compilerVersion)
       }
       json.value("module", moduleName)
+      if !damagedPages.isEmpty {
+        json.array("damaged_pages") { json in for error in damagedPages { json.value(nil, error.description) } }
+      }
       json.object("settings") { json in
         for (name, value) in record.settings.rendered { json.value(name, value) }
       }

@@ -34,18 +34,26 @@ struct Inspector {
       guard let base = bytes.baseAddress else { return }
       // The bytes outlive what is made from them: all of it ends in this call.
       let file = unsafe ByteRegion(base: base, count: bytes.count)
+      var damagedPages: [ArtifactError] = []
       do {
-        try describe(Artifact(file), file)
+        let artifact = try Artifact(file)
+        damagedPages = artifact.damagedPages()
+        try describe(artifact, file, damagedPages)
       } catch let error as ArtifactError {
-        try explain(file, error)
+        return try explain(file, error, damagedPages)
+      }
+      // What was shown may be wrong, so this is not success.
+      if let first = damagedPages.first {
+        let more = damagedPages.count > 1 ? ", and \(damagedPages.count - 1) more pages" : ""
+        throw Failure("\(path): \(first)\(more)")
       }
     }
   }
 
-  private func describe(_ artifact: Artifact, _ file: ByteRegion) throws {
+  private func describe(_ artifact: Artifact, _ file: ByteRegion, _ damagedPages: [ArtifactError]) throws {
     switch subject {
     case .summary:
-      let summary = try ArtifactSummary(artifact)
+      let summary = try ArtifactSummary(artifact, damagedPages: damagedPages)
       try Terminal.write(format == .json ? summary.json : summary.text)
     case .section(let name):
       try describe(section: name, of: artifact)
@@ -71,8 +79,8 @@ struct Inspector {
     do { try body() } catch let error as ArtifactError { throw Failure("\(path): \(error)") }
   }
 
-  private func explain(_ file: ByteRegion, _ error: ArtifactError) throws {
-    let explanation = ArtifactExplanation(file, error)
+  private func explain(_ file: ByteRegion, _ error: ArtifactError, _ damagedPages: [ArtifactError]) throws {
+    let explanation = ArtifactExplanation(file, error, damagedPages: damagedPages)
     let failure = Failure("\(path): \(explanation.reason)")
     switch subject {
     case .summary:

@@ -16,7 +16,7 @@ struct PrecastCommand: ParsableCommand {
       of `run` otherwise what the guest exits with.
       """,
     version: "precast \(precastVersion)",
-    subcommands: [CompileCommand.self, RunCommand.self, InspectCommand.self])
+    subcommands: [CompileCommand.self, RunCommand.self, InspectCommand.self, VerifyCommand.self])
 
   /// Runs the command and returns its exit code. `words` are the arguments without the program's name.
   static func main(words: [String]) -> Int32 {
@@ -50,7 +50,9 @@ struct PrecastCommand: ParsableCommand {
     do {
       let command = try parseAsRoot(words)
       // Run without a subcommand, or as `precast help`: these print by being run.
-      guard command is CompileCommand || command is RunCommand || command is InspectCommand else {
+      guard
+        command is CompileCommand || command is RunCommand || command is InspectCommand || command is VerifyCommand
+      else {
         var command = command
         try command.run()
         return nil

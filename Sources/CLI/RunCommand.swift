@@ -33,6 +33,9 @@ struct RunCommand: ParsableCommand {
   @Flag(help: "Accept an artifact although its name ends in .wasm. It is native code, and runs as such.")
   var allowPrecompiled = false
 
+  @Flag(help: "Of an artifact: check all of it before it runs, as `precast verify` does.")
+  var verify = false
+
   @Flag(help: "Print on standard error how long each step took.")
   var timings = false
 
@@ -57,6 +60,7 @@ struct RunCommand: ParsableCommand {
     options.invoke = invoke
     options.cpuFeatures = cpuFeatures
     options.allowPrecompiled = allowPrecompiled
+    options.verify = verify
     options.timings = timings
     options.file = file
     options.arguments = arguments

@@ -30,6 +30,8 @@ struct RunOptions: Equatable {
   var invoke: String?
   var cpuFeatures: String?
   var allowPrecompiled = false
+  /// Whether an artifact is verified in full before it runs.
+  var verify = false
   var timings = false
   var file = ""
   /// What the guest gets after its own name.
@@ -38,7 +40,7 @@ struct RunOptions: Equatable {
   /// The options that take a value; the next word is theirs, whatever it looks like.
   static let optionsWithValue: Set<String> = ["--dir", "--env", "--invoke", "--cpu-features"]
   /// The options that stand alone.
-  static let flags: Set<String> = ["--allow-precompiled", "--timings"]
+  static let flags: Set<String> = ["--allow-precompiled", "--verify", "--timings"]
 
   /// The words before FILE, FILE, and the words after it. No FILE: all words are before it.
   static func split(_ words: ArraySlice<String>) -> (own: [String], file: String?, guest: [String]) {
@@ -71,6 +73,8 @@ struct RunOptions: Equatable {
         guard let value = rest.popFirst(), accept(word, value) else { return nil }
       } else if word == "--allow-precompiled" {
         allowPrecompiled = true
+      } else if word == "--verify" {
+        verify = true
       } else if word == "--timings" {
         timings = true
       } else {

@@ -35,7 +35,9 @@ struct Runner {
 
   private func start(_ timings: inout Timings) throws {
     // The guest gets all the stack that this thread has.
-    let engine = Engine(configuration: EngineConfiguration(maximumWasmStack: 0))
+    var configuration = EngineConfiguration(maximumWasmStack: 0)
+    configuration.verifiesArtifacts = options.verify
+    let engine = Engine(configuration: configuration)
     let module = try load(engine, &timings)
     let call = try options.invoke.map { try invocation(of: $0, in: module) }
     try checkEntries(of: module, invoked: call?.name)

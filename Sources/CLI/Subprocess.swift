@@ -27,9 +27,7 @@ enum Subprocess {
   static func run(
     _ program: String, _ arguments: [String], file: ByteRegion, line: (String) -> Bool
   ) throws(Failure) -> Result? {
-    let contents = try Descriptor(
-      unsafe file.withUnsafeBytes { bytes in unsafe precast_sealed_memfd("artifact", bytes.baseAddress, bytes.count) },
-      program)
+    let contents = try Descriptor(memoryFile(of: file), program)
     let output = try Pipe(program)
     let errors = try Pipe(program)
     _ = fcntl(errors.writing.number, F_SETFL, O_NONBLOCK)
@@ -61,6 +59,14 @@ enum Subprocess {
     var status: Int32 = 0
     while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
     return Result(status: status & 0x7F == 0 ? status >> 8 & 0xFF : nil, firstError: firstLine(errors.reading.number))
+  }
+
+  /// A sealed memory file with these bytes; -1 where there is none to be had.
+  private static func memoryFile(of bytes: ByteRegion) -> Int32 {
+    let descriptor = try? unsafe bytes.withUnsafeBytes { bytes in
+      unsafe precast_sealed_memfd("artifact", bytes.baseAddress, bytes.count)
+    }
+    return descriptor ?? -1
   }
 
   private static func readLines(_ descriptor: Int32, _ take: (String) -> Bool) {

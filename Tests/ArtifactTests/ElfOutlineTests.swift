@@ -85,7 +85,7 @@ private struct SmallELF {
         #expect(segment.fileSize == 7 && segment.memorySize == 9 && segment.alignment == 16)
         let code = try #require(outline.index(ofSection: ".code").flatMap { outline.section($0) })
         #expect(code.type == 1 && code.flags == 6 && code.offset == 4 && code.size == 12)
-        #expect(outline.contents(of: code)?.copyBytes() == Array(bytes[4..<16]))
+        #expect(try outline.contents(of: code)?.copyBytes() == Array(bytes[4..<16]))
       }
     }
   }

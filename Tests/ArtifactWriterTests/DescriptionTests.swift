@@ -2,6 +2,7 @@
 
 import Foundation
 import PrecastArtifact
+import PrecastVerification
 import Testing
 
 @testable import PrecastArtifactWriter
@@ -49,6 +50,15 @@ import Testing
       }
       #expect(size < 16 << 20, "\(bytes.count) bytes became \(size)")
     }
+  }
+
+  /// With checksums that fit, so that what is behind them is reached.
+  private static func sealed(_ bytes: [UInt8]) throws -> [UInt8] {
+    let sound = try TestModule.everything().artifact()
+    let engine = try withArtifact(sound) { $0.header.engine }
+    var bytes = bytes
+    bytes.withUnsafeMutableBytes { ArtifactSeal.apply(to: $0, engine: engine) }
+    return bytes
   }
 
   @Test func everySectionHasBothForms() throws {
@@ -164,6 +174,27 @@ import Testing
 
   // MARK: Files that are not in order
 
+  @Test func everyPageThatDiffersIsNamed() throws {
+    let bytes = try TestModule.everything().artifact()
+    #expect(try withArtifact(bytes) { $0.damagedPages() } == [])
+    var broken = bytes
+    broken[8300] ^= 1
+    broken[bytes.count - 1] ^= 1
+    try withArtifact(broken) { (artifact: Artifact) throws in
+      let pages = artifact.damagedPages()
+      #expect(pages.count == 2)
+      #expect(pages[0].section == ".eh_frame" && pages[0].message.contains("page at file offset 8192 differs"))
+      #expect(pages[0].message.contains("it holds .eh_frame, .wasmtime.checksums, .wasmtime.info"))
+      #expect(artifact.damagedPages(limit: 1).count == 1)
+      let summary = try ArtifactSummary(artifact, damagedPages: pages)
+      #expect(summary.text.contains("damaged pages\n  ! damaged artifact: .eh_frame"))
+      #expect(try Self.object(summary.json)["damaged_pages"] as? [String] == pages.map(\.description))
+      // The table of checksums shows which.
+      let table = try Self.object(try Self.text(artifact, .checksums, .json))["checksums"] as? [[String: Any]]
+      #expect(table?.map { $0["found"] as? String == "the same" } == [false, true, false])
+    }
+  }
+
   @Test func anotherVersionIsExplained() throws {
     var bytes = try TestModule.everything().artifact()
     bytes[ArtifactHeader.engineOffset + 8] = 77
@@ -212,6 +243,7 @@ import Testing
       var broken = bytes
       broken[place] ^= 1 << UInt8(number % 8)
       try Self.describeAll(broken)
+      if place < 4096 { try Self.describeAll(try Self.sealed(broken)) }
     }
   }
 
@@ -221,6 +253,7 @@ import Testing
       var broken = bytes
       broken.replaceSubrange(place..<place + 4, with: [0xFF, 0xFF, 0xFF, 0xFF])
       try Self.describeAll(broken)
+      if place < 4096 { try Self.describeAll(try Self.sealed(broken)) }
     }
   }
 }

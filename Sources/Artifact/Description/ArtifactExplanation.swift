@@ -27,11 +27,15 @@ public struct ArtifactExplanation: Sendable {
   /// What to do.
   public let advice: String
   private let file: ByteRegion
+  private let damagedPages: [ArtifactError]
   private let outline: ElfOutline?
 
   /// Explains why `error` was thrown for a whole file that starts as an ELF file.
-  public init(_ file: ByteRegion, _ error: ArtifactError) {
+  ///
+  /// - Parameter damagedPages: what `Artifact.damagedPages` has found, if it came to that.
+  public init(_ file: ByteRegion, _ error: ArtifactError, damagedPages: [ArtifactError] = []) {
     self.file = file
+    self.damagedPages = damagedPages
     outline = ElfOutline(file)
     switch error.kind {
     case .incompatible:
@@ -76,6 +80,11 @@ public struct ArtifactExplanation: Sendable {
       report.field("finding", .text("\(finding)"))
       report.field("reason", .text(reason))
       report.field("advice", .text(advice))
+    }
+    if !damagedPages.isEmpty {
+      report.table("damaged pages", [.text("error")], rows: damagedPages.count) { row throws(ArtifactError) in
+        [.text(damagedPages[row].description)]
+      }
     }
     if finding == .otherVersion || finding == .damaged { describeRecord(report) }
     if let outline { describe(outline, report) }

@@ -13,6 +13,10 @@ extension Artifact {
     report.field("file size", .number(header.fileSize))
     report.field("compiler", .text(record.compilerName))
     report.field("compiler version", .text(record.compilerVersion))
+    report.attempt { () throws(ArtifactError) in
+      let page = try bytes(at: 0, count: UInt64(ArtifactHeader.size), for: .engine)
+      report.field("first page checksum", .offset(try page.u32(ArtifactHeader.checksumOffset)))
+    }
     let settings = Setting.allCases
     report.table(
       "settings", [.number("number"), .text("name", 20), .number("value", 12), .text("meaning")], rows: settings.count

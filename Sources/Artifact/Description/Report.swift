@@ -134,7 +134,7 @@ final class Report {
   /// A field.
   func field(_ name: String, _ value: Cell) {
     switch format {
-    case .text: output.append("  " + name.padded(22) + value.rendered + "\n")
+    case .text: output.append("  " + name.padded(21) + " " + value.rendered + "\n")
     case .json: value.write(Self.key(name), to: &json)
     }
   }

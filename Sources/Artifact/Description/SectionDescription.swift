@@ -56,7 +56,8 @@ extension Artifact {
     case .dataImage: describeDataImage(bytes, report)
     case .symbols: describeSymbols(bytes, report)
     case .strings, .sectionNames: report.strings(bytes)
-    case .stackMap, .exceptions, .dwarf, .checksums: report.hexDump(bytes)
+    case .checksums: describeChecksums(bytes, report)
+    case .stackMap, .exceptions, .dwarf: report.hexDump(bytes)
     }
     try report.end()
   }

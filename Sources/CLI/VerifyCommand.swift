@@ -1,0 +1,60 @@
+import ArgumentParser
+import PrecastArtifact
+import PrecastVerification
+import PrecastWasm
+
+struct VerifyCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "verify",
+    abstract: "Check all of an artifact: its checksums, its structure, and the digest in its build-id.",
+    discussion: """
+      Prints a line for each artifact that is as it was written. Of another, standard error says which section is \
+      damaged, where, and how, and the exit code is 1; the other files are checked all the same.
+
+      Verification finds damage. It does not prove where an artifact comes from: who can change one can also compute its \
+      checksums.
+      """)
+
+  @Argument(help: ArgumentHelp("The artifacts.", valueName: "file.cwasm"))
+  var files: [String]
+
+  @Flag(name: .shortAndLong, help: "Print nothing for artifacts that are in order.")
+  var quiet = false
+
+  func run() throws {
+    var isAnyBad = false
+    for file in files {
+      do {
+        let buildID = try Self.verify(file)
+        if !quiet { try Terminal.write("\(file.printable): ok, build-id \(buildID)\n") }
+      } catch let failure as Failure where failure.code == Exit.failure {
+        Terminal.report(failure)
+        isAnyBad = true
+      }
+    }
+    if isAnyBad { throw Failure("") }
+  }
+
+  /// Verifies a file, read once through one descriptor: what was read is what is judged.
+  ///
+  /// - Returns: its build-id.
+  private static func verify(_ path: String) throws -> String {
+    let contents = try InputFile(path: path).contents(ifOneOf: [.elf])
+    switch FileKind(contents) {
+    case .elf: break
+    case .wasm: throw Failure("\(path): this is a wasm module; compile it first")
+    case .other: throw Failure("\(path): this is no artifact")
+    }
+    return try unsafe contents.withUnsafeBytes { bytes throws in
+      guard let base = bytes.baseAddress else { throw Failure("\(path): the file is empty") }
+      // The bytes outlive what is made from them: all of it ends in this call.
+      let file = unsafe ByteRegion(base: base, count: bytes.count)
+      do {
+        try unsafe ArtifactVerification.verify(RawSpan(_unsafeBytes: bytes))
+        return BuildID.hexadecimal(try Artifact(file).header.buildID)
+      } catch let error as ArtifactError {
+        throw Failure("\(path): \(ArtifactExplanation(file, error).reason)")
+      }
+    }
+  }
+}
