@@ -2,7 +2,8 @@
 //
 // Load looks at the first page; each table is checked where it is read. `Artifact.verify` makes all
 // of that at once, and what nothing needs at run time besides: section headers, indices that point
-// into other tables, order of the sorted ones, every entry of the tables about code. It takes time
+// into other tables, order of the sorted ones, every entry of the tables about code, unwind tables
+// (UnwindVerifier.swift), and what is said about the text (TextVerifier.swift). It takes time
 // in proportion to the file's tables, and is for `inspect`, tests, and those who ask for it.
 //
 // In proportion even for a file made to waste time: rows of one table refer to ranges of another, and
@@ -41,10 +42,13 @@ extension Artifact {
   ///
   /// - Throws: `ArtifactError` of kind `damaged`, for the first thing that is wrong.
   public func checkStructure() throws(ArtifactError) {
+    try checkLayout()
     try checkSectionHeaders()
-    try checkSymbols()
+    try checkUnwindTables()
     let info = try moduleInfo()
     try checkTypesAndFunctions(info)
+    try checkCode(info)
+    try checkSymbols(info)
     try checkImportsAndExports(info)
     var constants = try Budget(.constants, info)
     try checkEntities(info, &constants)
@@ -108,30 +112,6 @@ extension Artifact {
     }
   }
 
-  private func checkSymbols() throws(ArtifactError) {
-    guard let symbols = try section(.symbols), let strings = try section(.strings), strings.count > 0 else {
-      throw .damaged(.symbols, 0, "no symbols")
-    }
-    guard try strings.u8(0) == 0, try strings.u8(strings.count - 1) == 0 else {
-      throw strings.damaged(0, "names do not start and end with zero")
-    }
-    for at in stride(from: 0, to: symbols.count, by: Int(ELF.symbolSize)) {
-      guard try Int(symbols.u32(at)) < strings.count else { throw symbols.damaged(at, "name outside the names") }
-      if at == 0 { continue }
-      let value = try symbols.u64(at + 8)
-      let size = try symbols.u64(at + 16)
-      guard value >= header.text.offset, value <= header.text.end, size <= header.text.end - value else {
-        throw symbols.damaged(at, "symbol outside the text")
-      }
-    }
-  }
-
-  private func checkCode(_ range: CodeRange, _ what: @autoclosure () -> String) throws(ArtifactError) {
-    guard UInt64(range.textOffset) + UInt64(range.size) <= header.text.size else {
-      throw .damaged(.info, 0, "\(what()) lies outside the text")
-    }
-  }
-
   private func checkTypesAndFunctions(_ info: ModuleInfo) throws(ArtifactError) {
     var values = try Budget(.valueTypes, info)
     for index in 0..<info.typeCount {
@@ -145,15 +125,6 @@ extension Artifact {
           try info.region.u32(row + 8) == info.region.u32(first + 8)
         else { throw .damaged(.info, 0, "type \(index) does not equal the first equal type") }
       }
-      if let entry = try info.entryTrampoline(type: index) { try checkCode(entry, "trampoline \(index)") }
-      if let exit = try info.exitTrampoline(type: index) { try checkCode(exit, "trampoline \(index)") }
-    }
-    var end: UInt64 = 0
-    for index in 0..<info.definedFunctionCount {
-      let function = try info.definedFunction(index)
-      guard UInt64(function.textOffset) >= end else { throw .damaged(.info, 0, "function \(index) is out of order") }
-      end = UInt64(function.textOffset) + UInt64(function.size)
-      try checkCode(CodeRange(textOffset: function.textOffset, size: function.size), "function \(index)")
     }
     for index in 0..<info.functionCount {
       guard try info.typeIndex(function: index) < info.typeCount else {
@@ -317,17 +288,5 @@ extension Artifact {
         }
       }
     }
-  }
-}
-
-extension ByteRegion {
-  /// Whether the bytes at `offset` are `text` and a zero byte.
-  func hasString(_ text: String, at offset: Int) throws(ArtifactError) -> Bool {
-    var at = offset
-    for byte in text.utf8 {
-      guard at < count, try u8(at) == byte else { return false }
-      at += 1
-    }
-    return at < count ? try u8(at) == 0 : false
   }
 }

@@ -138,6 +138,9 @@ struct ArtifactPlan {
     guard input.functions.count == input.module.bodies.count else {
       throw invalid("\(input.functions.count) functions for \(input.module.bodies.count) bodies")
     }
+    guard input.trampolines.count <= input.module.types.count else {
+      throw invalid("trampolines for \(input.trampolines.count) types, of which there are \(input.module.types.count)")
+    }
     var end: UInt64 = 0
     for (index, function) in input.functions.enumerated() {
       guard UInt64(function.textOffset) >= end else { throw invalid("function \(index) is out of order") }

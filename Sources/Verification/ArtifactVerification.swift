@@ -1,13 +1,14 @@
 // Everything that can be known of an artifact's integrity, at once.
 //
 // Loading leaves as much as it can to the moment of use. Some want to know before: whoever copies
-// artifacts about, and hosts that would rather start late than find damage late. Verification goes
-// from the precise to the general, so that an error says as much as can be said:
+// artifacts about, and hosts that would rather start late than find damage late. First comes whether
+// the file is what was written, from the precise to the general, so that an error says as much as can
+// be said; then whether what was written makes sense, which no sum can tell:
 //
 //      first page       its checksum, program headers, directory
 //      page checksums   which page of which section was changed
-//      structure        which row of which table makes no sense (and no checksum can tell)
 //      build-id         whether anything at all was changed: text and data image too
+//      structure        section headers, and every row of every table
 //
 // It does not prove where an artifact comes from: who can change a file can also compute its sums.
 
@@ -69,8 +70,6 @@ public enum ArtifactVerification {
     let checking = CheckingWork(artifact)
     checking.runAll()
     if let error = checking.firstError { throw error }
-    try artifact.checkStructure()
-
     let digest = unsafe BuildID.digest(of: FileContents(head: head, body: body))
     guard digest == header.buildID else {
       throw ArtifactError(
@@ -80,6 +79,7 @@ public enum ArtifactVerification {
           + "\(BuildID.hexadecimal(header.buildID)): \(SectionKind.text.name) or \(SectionKind.dataImage.name) was changed"
       )
     }
+    try artifact.checkStructure()
   }
 
   private static func region(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> ByteRegion {

@@ -155,6 +155,7 @@ struct TestModule {
         entry: CodeRange(textOffset: trampolines, size: 16), exit: CodeRange(textOffset: trampolines + 16, size: 16)),
       TypeTrampolines(entry: CodeRange(textOffset: trampolines + 32, size: 16)),
     ]
+    input.trampolines.removeLast(max(0, input.trampolines.count - module.types.count))
     input.textSize = UInt64(code.count)
     // Each function a piece of its own; the gaps between are the writer's to fill.
     for function in input.functions {

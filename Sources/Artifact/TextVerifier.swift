@@ -1,0 +1,131 @@
+// Checking what is said about the text: places of sections, functions, trampolines, symbols.
+//
+// Three tables say where code stands: the functions and the trampolines of `.wasmtime.info`, which we
+// go by, and the symbols, which everybody else's tools go by. No two pieces of code may share a byte,
+// and both sides have to say the same.
+
+extension Artifact {
+  /// Checks that sections do not overlap, and that the first page holds what it must.
+  func checkLayout() throws(ArtifactError) {
+    let note = header.extent(of: .buildID)
+    let engine = header.extent(of: .engine)
+    guard note == SectionExtent(offset: UInt64(ArtifactHeader.noteOffset), size: UInt64(ArtifactHeader.noteSize)),
+      engine.offset == UInt64(ArtifactHeader.engineOffset), engine.end <= UInt64(ArtifactHeader.size)
+    else { throw .damaged(.engine, 0, "the first page's sections are elsewhere") }
+    let kinds = SectionKind.allCases.filter { header.extent(of: $0).size > 0 }
+      .sorted { header.extent(of: $0).offset < header.extent(of: $1).offset }
+    for (kind, next) in zip(kinds, kinds.dropFirst()) where header.extent(of: kind).end > header.extent(of: next).offset
+    {
+      throw .damaged(.engine, 0, "\(kind.name) and \(next.name) overlap")
+    }
+    if let last = kinds.last, header.extent(of: last).end > header.sectionHeadersOffset {
+      throw .damaged(.engine, 0, "\(last.name) and the section headers overlap")
+    }
+  }
+
+  private func checkInText(_ range: CodeRange, _ what: @autoclosure () -> String) throws(ArtifactError) {
+    guard UInt64(range.textOffset) + UInt64(range.size) <= header.text.size else {
+      throw .damaged(.info, 0, "\(what()) lies outside the text")
+    }
+  }
+
+  /// Checks that functions and trampolines lie in the text and nowhere overlap.
+  func checkCode(_ info: ModuleInfo) throws(ArtifactError) {
+    var trampolines: [CodeRange] = []
+    for index in 0..<info.typeCount {
+      for range in [try info.entryTrampoline(type: index), try info.exitTrampoline(type: index)] {
+        guard let range else { continue }
+        try checkInText(range, "trampoline \(index)")
+        trampolines.append(range)
+      }
+    }
+    // Equal types share theirs.
+    trampolines.sort { ($0.textOffset, $0.size) < ($1.textOffset, $1.size) }
+    func end(_ range: CodeRange) -> UInt64 { UInt64(range.textOffset) + UInt64(range.size) }
+    for (range, next) in zip(trampolines, trampolines.dropFirst()) where range != next {
+      guard end(range) <= UInt64(next.textOffset) else { throw .damaged(.info, 0, "trampolines overlap") }
+    }
+    // Functions ascend, so both lists are gone through once, side by side.
+    var position = 0
+    var functionEnd: UInt64 = 0
+    for index in 0..<info.definedFunctionCount {
+      let function = try info.definedFunction(index)
+      let range = CodeRange(textOffset: function.textOffset, size: function.size)
+      guard UInt64(range.textOffset) >= functionEnd else {
+        throw .damaged(.info, 0, "function \(index) is out of order")
+      }
+      functionEnd = end(range)
+      try checkInText(range, "function \(index)")
+      while position < trampolines.count, end(trampolines[position]) <= UInt64(range.textOffset) { position += 1 }
+      if position < trampolines.count, range.size > 0, UInt64(trampolines[position].textOffset) < functionEnd {
+        throw .damaged(.info, 0, "function \(index) and a trampoline overlap")
+      }
+    }
+  }
+
+  /// Checks that the symbols are those of the functions, then of the trampolines, with their names.
+  func checkSymbols(_ info: ModuleInfo) throws(ArtifactError) {
+    guard let symbols = try section(.symbols), let strings = try section(.strings), strings.count > 0,
+      symbols.count % Int(ELF.symbolSize) == 0, symbols.count > 0
+    else { throw .damaged(.symbols, 0, "no symbols") }
+    guard try strings.u8(0) == 0, try strings.u8(strings.count - 1) == 0 else {
+      throw strings.damaged(0, "names do not start and end with zero")
+    }
+    for at in stride(from: 0, to: Int(ELF.symbolSize), by: 8) where try symbols.u64(at) != 0 {
+      throw symbols.damaged(at, "the null symbol is not null")
+    }
+    var at = Int(ELF.symbolSize)
+    func check(_ range: CodeRange, _ name: String, mayContinue: Bool) throws(ArtifactError) {
+      guard at < symbols.count else { throw symbols.damaged(at, "no symbol for \(name)") }
+      // `Elf64_Sym`: name, info, other, section, value, size.
+      guard try symbols.u8(at + 4) == ELF.symbolLocalFunction, try symbols.u8(at + 5) == 0,
+        try symbols.u16(at + 6) == Self.textHeaderIndex,
+        try symbols.u64(at + 8) == header.text.offset + UInt64(range.textOffset),
+        try symbols.u64(at + 16) == UInt64(range.size)
+      else { throw symbols.damaged(at, "this is not the symbol of \(name)") }
+      let place = Int(try symbols.u32(at))
+      guard try strings.hasString(name, at: place, continuedBy: mayContinue ? "::" : nil) else {
+        throw symbols.damaged(at, "the symbol of \(name) is named otherwise")
+      }
+      at += Int(ELF.symbolSize)
+    }
+    for index in 0..<info.definedFunctionCount {
+      let function = try info.definedFunction(index)
+      try check(
+        CodeRange(textOffset: function.textOffset, size: function.size),
+        "wasm[0]::function[\(info.importedFunctionCount + index)]", mayContinue: true)
+    }
+    for index in 0..<info.typeCount {
+      if let range = try info.entryTrampoline(type: index) {
+        try check(range, "wasm[0]::trampoline[\(index)]::enter", mayContinue: false)
+      }
+      if let range = try info.exitTrampoline(type: index) {
+        try check(range, "wasm[0]::trampoline[\(index)]::exit", mayContinue: false)
+      }
+    }
+    guard at == symbols.count else { throw symbols.damaged(at, "a symbol of nothing") }
+  }
+
+  /// Number of the text's section header: the third, behind the two sections of the first page.
+  private static let textHeaderIndex: UInt16 = 3
+}
+
+extension ByteRegion {
+  /// Whether the bytes at `offset` are `text` and a zero byte; or, with `continuation`, `text` and that.
+  func hasString(_ text: String, at offset: Int, continuedBy continuation: String? = nil) throws(ArtifactError) -> Bool
+  {
+    var at = offset
+    for byte in text.utf8 {
+      guard at < count, try u8(at) == byte else { return false }
+      at += 1
+    }
+    guard at < count else { return false }
+    if try u8(at) == 0 { return true }
+    guard let continuation else { return false }
+    for byte in continuation.utf8 {
+      guard at < count, try u8(at) == byte else { return false }
+      at += 1
+    }
+    return true
+  }
+}
