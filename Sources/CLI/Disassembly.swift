@@ -63,7 +63,8 @@ struct Disassembly {
       guard let result else { continue }
       if merger.hasBegun || code.count == 0 {
         merger.end()
-        return
+        if result.status == 0 || output.isClosed { return }
+        throw Failure("\(path): \(tool) did not come to its end\(result.firstError.map { ": " + $0 } ?? "")")
       }
       said = said ?? result.firstError ?? "\(tool) shows nothing"
     }
@@ -88,7 +89,8 @@ struct Disassembly {
     private var nextOffset = 0
     private var nextTrap = 0
     /// Code offsets of tables of branches.
-    private var tables: [Int] = []
+    private var tables: Set<Int> = []
+    private var firstTable = Int.max
 
     init(_ subject: Disassembly, _ output: TextOutput) {
       self.subject = subject
@@ -113,7 +115,7 @@ struct Disassembly {
       guard let colon = trimmed.firstIndex(of: ":"),
         let place = UInt64(trimmed[..<colon], radix: 16), place >= subject.address,
         let offset = Int(exactly: place - subject.address), offset < subject.code.count,
-        !isInTable(offset)
+        offset < firstTable
       else { return }
       let instruction = trimmed[trimmed.index(after: colon)...].map { $0 == "\t" ? " " : $0 }.drop { $0 == " " }
       begin()
@@ -124,7 +126,8 @@ struct Disassembly {
     /// Writes the tables behind the instructions.
     mutating func end() {
       begin()
-      guard var offset = tables.min() else { return }
+      if tables.isEmpty { return }
+      var offset = firstTable
       var base = offset
       while offset + 4 <= subject.code.count, let entry = try? subject.code.u32(offset) {
         if tables.contains(offset) { base = offset }
@@ -132,11 +135,6 @@ struct Disassembly {
         write(offset, ".long  \(Int32(bitPattern: entry))", comment: "branch table: \(String(target, radix: 16))")
         offset += 4
       }
-    }
-
-    private func isInTable(_ offset: Int) -> Bool {
-      guard let first = tables.min() else { return false }
-      return offset >= first
     }
 
     private mutating func noteTable(_ offset: Int) {
@@ -148,7 +146,9 @@ struct Disassembly {
       let target = offset + 7 + Int(Int32(bitPattern: distance))
       guard target > offset, let entry = try? code.u32(target) else { return }
       let destination = target + Int(Int32(bitPattern: entry))
-      if destination >= 0 && destination < target && !tables.contains(target) { tables.append(target) }
+      guard destination >= 0 && destination < target else { return }
+      tables.insert(target)
+      firstTable = min(firstTable, target)
     }
 
     private mutating func write(_ offset: Int, _ instruction: String, comment: String? = nil) {

@@ -55,8 +55,11 @@ public struct ArtifactExplanation: Sendable {
       }
       if outline.index(ofSection: SectionKind.engine.name) != nil {
         finding = .otherRuntime
+        // ELFOSABI_WASMTIME, which that runtime has given itself.
         reason =
-          "another runtime's artifact (or a damaged one): it has \(SectionKind.engine.name), without precast's record"
+          outline.osABI == 200
+          ? "wasmtime's artifact, not precast's"
+          : "another runtime's artifact (or a damaged one): it has \(SectionKind.engine.name), without precast's record"
         advice = "use the runtime that made it, or compile the module with precast"
       } else {
         finding = .otherELF
@@ -71,7 +74,7 @@ public struct ArtifactExplanation: Sendable {
 
   /// Describes the file.
   public func describe(_ format: DescriptionFormat, to output: TextOutput) {
-    let report = Report(output, format)
+    let report = Report(output, format, size: UInt64(file.count))
     switch format {
     case .text:
       report.line("cannot be loaded: \(Report.shown(reason))")
@@ -99,7 +102,7 @@ public struct ArtifactExplanation: Sendable {
     guard let outline, let index = outline.index(ofSection: name) ?? outline.index(ofSection: "." + name),
       let section = outline.section(index)
     else { return false }
-    let report = Report(output, .text)
+    let report = Report(output, .text, size: UInt64(file.count))
     report.line("cannot be loaded: \(Report.shown(reason))")
     report.line(
       "\(Report.shown(outline.name(of: section))): \(section.size) bytes at file offset \(hexadecimal(section.offset))")

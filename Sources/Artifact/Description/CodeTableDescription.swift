@@ -49,7 +49,7 @@ extension Artifact {
     report.withJSON { if report.format == .json { $0.begin("[", "runs") } }
     var end: UInt32 = 0
     for run in 0..<table.runCount {
-      if report.output.isClosed { break }
+      if report.isDone { break }
       do throws(ArtifactError) {
         let textOffset = try table.textOffset(run)
         // Otherwise a few bytes could be shown a million times.

@@ -6,7 +6,7 @@ extension Artifact {
   /// - Throws: `ArtifactError` for the first row that cannot be read, when the others have been written.
   public func describeFunctions(_ format: DescriptionFormat, to output: TextOutput) throws(ArtifactError) {
     let pieces = try CodePieces(self)
-    let report = Report(output, format)
+    let report = Report(output, format, size: header.fileSize)
     var order: [(size: UInt32, textOffset: UInt32, position: Int)] = []
     order.reserveCapacity(pieces.count)
     for (position, code) in pieces.positionsInText() { order.append((code.size, code.textOffset, position)) }

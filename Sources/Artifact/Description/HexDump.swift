@@ -11,7 +11,7 @@ extension Report {
     var last: (UInt64, UInt64)?
     var isRepeating = false
     var offset = 0
-    while offset < bytes.count && !output.isClosed {
+    while offset < bytes.count && !isDone {
       let count = min(16, bytes.count - offset)
       if count == 16, let low = try? bytes.u64(offset), let high = try? bytes.u64(offset + 8) {
         // The very last line is always shown, for its offset.

@@ -50,7 +50,7 @@ extension Report {
     let columns: [Column] = [.number("offset", 10), .text("string")]
     begin("strings", columns, rows: nil)
     var offset = 0
-    while offset < bytes.count && !output.isClosed {
+    while offset < bytes.count && !isDone {
       guard let text = try? bytes.zeroTerminated(at: offset) else { break }
       write([.offset(offset), .text(text)], columns)
       offset += bytes.length(at: offset) + 1

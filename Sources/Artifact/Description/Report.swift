@@ -5,6 +5,9 @@
 // such, and the next one is asked for: the tool to look with is needed most where something is broken. What was wrong first is
 // kept, for the exit code.
 //
+// A file can be made so that its rows refer to the same long name again and again; the description would be longer than anybody
+// could wait for. A sound section's is at most some sixty times as long as the section, so there is a limit far above that.
+//
 // In columns, offsets are hexadecimal (as in backtraces and in other people's tools), sizes and numbers of things are decimal;
 // in JSON all numbers are decimal. Names come last, so that the columns before them stand whatever their length; they are
 // shown, never obeyed (`String.printable`), and cut where nobody reads on.
@@ -90,13 +93,18 @@ final class Report {
   // What `attempt` met, for the end of the JSON.
   private var errors: [String] = []
 
+  // The length at which something is wrong with the file.
+  private let limit: UInt64
+
   /// Rows that cannot be read, after which a table is given up.
   private static let mostDamagedRows = 16
   /// Characters of a text that are shown.
   private static let mostCharacters = 1024
 
-  init(_ output: TextOutput, _ format: DescriptionFormat) {
+  /// - Parameter size: size of what is described, in bytes.
+  init(_ output: TextOutput, _ format: DescriptionFormat, size: UInt64) {
     self.output = output
+    limit = output.count &+ 16 << 20 &+ min(size, 1 << 40) &* 256
     self.format = format
     json = JSONWriter(output)
     if format == .json { json.begin("{") }
@@ -106,6 +114,11 @@ final class Report {
   ///
   /// - Throws: what was wrong first.
   func end() throws(ArtifactError) {
+    if output.count > limit && problem == nil {
+      line("  ! the rest is not shown")
+      problem = ArtifactError(
+        .damaged, section: "description", offset: 0, message: "the file refers to the same bytes again and again")
+    }
     if format == .json {
       if !errors.isEmpty {
         json.begin("[", "errors")
@@ -117,6 +130,9 @@ final class Report {
     }
     if let problem { throw problem }
   }
+
+  /// Whether nothing more is to be written.
+  var isDone: Bool { output.isClosed || output.count > limit }
 
   /// A text from a file, for people.
   static func shown(_ text: String) -> String {
@@ -171,7 +187,7 @@ final class Report {
     begin(name, columns, rows: rows)
     var damagedRows = 0
     for index in 0..<max(0, rows) {
-      if output.isClosed { break }
+      if isDone { break }
       do throws(ArtifactError) {
         write(try row(index), columns)
       } catch {

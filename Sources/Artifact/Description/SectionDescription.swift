@@ -37,7 +37,7 @@ extension Artifact {
   ) throws(ArtifactError) {
     guard let bytes = try section(kind) else { throw .damaged(kind, 0, "the artifact has no such section") }
     let extent = header.extent(of: kind)
-    let report = Report(output, format)
+    let report = Report(output, format, size: extent.size)
     report.line("\(kind.name): \(extent.size) bytes at file offset \(hexadecimal(extent.offset))")
     if format == .json {
       report.field("section", .text(kind.name))

@@ -23,7 +23,7 @@ extension Artifact {
           [.offset(end), .number(next - end), .text(isFiller ? "filler" : "other code"), .none], columns)
       }
       for (position, range) in order {
-        if report.output.isClosed { break }
+        if report.isDone { break }
         gap(to: min(UInt64(range.textOffset), UInt64(bytes.count)))
         let last = UInt64(range.textOffset) + UInt64(range.size)
         do throws(ArtifactError) {

@@ -12,6 +12,12 @@ public final class TextOutput {
   /// Whether the receiver wants no more.
   public private(set) var isClosed = false
 
+  // Bytes that have been handed on.
+  private var handedOn: UInt64 = 0
+
+  /// Bytes so far.
+  var count: UInt64 { handedOn + UInt64(buffer.count) }
+
   /// Size of the pieces in bytes.
   static let pieceSize = 1 << 16
 
@@ -50,6 +56,7 @@ public final class TextOutput {
     guard let write else { return }
     // The bytes are not kept past the call: a `RawSpan` cannot be.
     if !isClosed && !buffer.isEmpty { isClosed = unsafe !write(buffer.span.bytes) }
+    handedOn += UInt64(buffer.count)
     buffer.removeAll(keepingCapacity: true)
   }
 

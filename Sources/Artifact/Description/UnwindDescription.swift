@@ -57,7 +57,7 @@ private struct UnwindCursor {
       let byte = try byte()
       if shift < 64 { value |= Int64(byte & 0x7F) << shift }
       shift += 7
-      if byte < 0x80 { return shift < 64 && byte & 0x40 != 0 ? value | -(1 << shift) : value }
+      if byte < 0x80 { return shift < 64 && byte & 0x40 != 0 ? value | Int64(-1) << shift : value }
       guard shift < 140 else { throw bytes.damaged(offset, "LEB128 number too long") }
     }
   }
@@ -72,7 +72,7 @@ extension Artifact {
     var offset = 0
     report.withJSON { if report.format == .json { $0.begin("[", "entries") } }
     defer { report.withJSON { if report.format == .json { $0.end("]") } } }
-    while offset < bytes.count && !report.output.isClosed {
+    while offset < bytes.count && !report.isDone {
       do throws(ArtifactError) {
         var cursor = UnwindCursor(bytes: bytes, offset: offset)
         let length = Int(try cursor.unsigned(size: 4))
