@@ -30,7 +30,7 @@ public final class AddressSpaceReservation: @unchecked Sendable {
     guard size > 0, !overflow else { throw .system(EINVAL, "reserve \(size) bytes of address space") }
     let rounded = padded & ~(page - 1)
     let result = unsafe precast_reserve(rounded, &address)
-    guard result == 0 else { throw .system(-result, "reserve \(rounded) bytes of address space") }
+    guard result == 0 else { throw .system(-result, "reserve \(rounded) bytes of address space", requesting: rounded) }
     self.base = UInt(address)
     self.size = rounded
   }

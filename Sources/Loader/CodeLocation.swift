@@ -2,7 +2,8 @@
 //
 // Everything here is a look-up in mapped tables; nothing is decoded ahead. A table that turns out to
 // be damaged leaves its part of the answer out: these questions are asked when something has already
-// gone wrong, and half an answer is better than another error.
+// gone wrong, and half an answer is better than another error. Addresses of code are given out only while the
+// artifact is intact: zeros, which lost tables read as, are offsets too.
 
 import CPrecastHost
 import PrecastArtifact
@@ -38,6 +39,7 @@ extension LoadedArtifact {
     guard let offset = UInt32(exactly: textOffset), let info = try? moduleInfo(),
       let defined = try? info.definedFunction(containing: offset), let function = try? info.definedFunction(defined)
     else { return location }
+    let known = location
     location.functionIndex = info.importedFunctionCount + defined
     location.codeOffset = Int(offset - function.textOffset)
     if let map = try? artifact.addressMap() {
@@ -46,7 +48,7 @@ extension LoadedArtifact {
           functionTextOffset: function.textOffset, codeOffset: offset - function.textOffset)).flatMap { $0 }.map(
           Int.init)
     }
-    return location
+    return isDamaged ? known : location
   }
 
   /// The trap code (`TrapCode`'s raw value) of the trap site at exactly `pc`, or 0; `damagedArtifact` when the
@@ -79,9 +81,9 @@ extension LoadedArtifact {
     return address(range)
   }
 
-  /// An address is given out only for code that lies in the text.
+  /// An address is given out only for code that lies in the text, from tables that were not lost when they were read.
   private func address(_ range: CodeRange) -> UInt? {
-    guard range.size > 0, Int(range.textOffset) + Int(range.size) <= textSize else { return nil }
+    guard !isDamaged, range.size > 0, Int(range.textOffset) + Int(range.size) <= textSize else { return nil }
     return textBase + UInt(range.textOffset)
   }
 }

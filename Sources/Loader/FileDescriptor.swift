@@ -51,10 +51,15 @@ struct FileDescriptor: ~Copyable {
   private static func withRoom(
     _ action: @autoclosure () -> String, path: String?, _ body: () -> Int32
   ) throws(LoadError) -> Int32 {
-    var result = body()
-    if result == -EMFILE && precast_raise_descriptor_limit() != 0 { result = body() }
+    let result = withRoom(body)
     if result < 0 { throw .system(-result, action(), path: path) }
     return result
+  }
+
+  /// The same, with the negative errno for the caller to look at.
+  static func withRoom(_ body: () -> Int32) -> Int32 {
+    let result = body()
+    return result == -EMFILE && precast_raise_descriptor_limit() != 0 ? body() : result
   }
 
   /// The artifact's header, from one read.

@@ -178,10 +178,12 @@ public final class LoadedArtifact: Sendable {
   /// What the first page says: sections, compatibility record, build-id.
   public var header: ArtifactHeader { artifact.header }
 
-  /// The module's tables; opened at the first call, and kept.
+  /// The module's tables; opened at the first call, and kept. An error as well when the file was changed while it was
+  /// loaded; see ``checkIntact()``.
   public func moduleInfo() throws(ArtifactError) -> ModuleInfo {
+    try checkIntact()
     if let info = cachedInfo.withLock({ $0 }) { return info }
-    let info = try artifact.moduleInfo()
+    let info = try believing { () throws(ArtifactError) in try artifact.moduleInfo() }
     cachedInfo.withLock { $0 = info }
     return info
   }
@@ -192,7 +194,9 @@ public final class LoadedArtifact: Sendable {
     _ extent: ImageExtent, into reservation: AddressSpaceReservation, at start: Int = 0
   ) throws(LoadError) {
     let fileOffset: UInt64
-    do throws(ArtifactError) { fileOffset = try artifact.fileOffset(of: extent) } catch {
+    do throws(ArtifactError) {
+      fileOffset = try believing { () throws(ArtifactError) in try artifact.fileOffset(of: extent) }
+    } catch {
       throw LoadError(error, path: nil)
     }
     guard let offset = Int(exactly: extent.memoryOffset), offset <= Int.max - start,
@@ -241,7 +245,7 @@ private struct Mapping: ~Copyable {
         message:
           "could not map the text for execution: the file system is mounted noexec, or a security policy forbids it")
     }
-    if result != 0 { throw .system(-result, "map the file's \(size) bytes", path: path) }
+    if result != 0 { throw .system(-result, "map the file's \(size) bytes", path: path, requesting: size) }
     self.address = UInt(address)
     self.size = size
   }

@@ -26,9 +26,11 @@ public struct Instance: Equatable {
   /// The exports.
   public var exports: Exports { Exports(instance: self) }
 
-  /// The export of a name, of whatever kind; nil when there is none.
+  /// The export of a name, of whatever kind; nil when there is none, or when the artifact's file was changed while it
+  /// was loaded.
   public func export(_ name: String) -> ExternalValue? {
-    guard let found = try? entity.info.export(named: name) else { return nil }
+    // Tables that were lost read as zeros.
+    guard let found = try? entity.info.export(named: name), !module.artifact.isDamaged else { return nil }
     let index = Int(found.index)
     switch found.kind {
     case .function:

@@ -84,6 +84,12 @@ public final class Module: Sendable {
     try reading { () throws(ArtifactError) in try artifact.moduleInfo() }
   }
 
+  /// Throws when the artifact's file is known to have been changed while it was loaded; then nothing that was read from
+  /// it before this call is to be believed.
+  func checkIntact() throws(RuntimeError) {
+    try reading { () throws(ArtifactError) in try artifact.checkIntact() }
+  }
+
   /// The module's name, from its name section.
   public var name: String? { artifact.moduleName }
 
@@ -94,7 +100,7 @@ public final class Module: Sendable {
       guard let entry = try? info.importEntry(index), let type = try? info.externalType(entry.descriptor) else {
         return nil
       }
-      return ImportType(module: entry.module, name: entry.name, type: type)
+      return artifact.isDamaged ? nil : ImportType(module: entry.module, name: entry.name, type: type)
     }
   }
 
@@ -102,7 +108,8 @@ public final class Module: Sendable {
   public var exports: [ExportType] {
     guard let info = try? info() else { return [] }
     return ((try? info.exportsInDeclarationOrder()) ?? []).compactMap { export in
-      (try? info.externalType(export.kind, Int(export.index))).map { ExportType(name: export.name, type: $0) }
+      guard let type = try? info.externalType(export.kind, Int(export.index)), !artifact.isDamaged else { return nil }
+      return ExportType(name: export.name, type: type)
     }
   }
 
@@ -129,12 +136,15 @@ public final class Module: Sendable {
     guard engine.signalHandlerStatus == 0 else {
       throw RuntimeError(.limit, "the signal handlers could not be installed (errno \(-engine.signalHandlerStatus))")
     }
+    try checkIntact()
     let plan = try plan()
     let resolution = try resolve(imports, store: store, plan: plan)
     let entity = try InstanceEntity(
       store: store, module: self, plan: plan, resolution: resolution, imports: imports)
     let instance = Instance(store: store, entity: entity)
     try entity.initialize()
+    // What all this was made from is believed only if none of it was lost by now.
+    try checkIntact()
     if let start = plan.info.start {
       guard let reference = unsafe entity.functionReference(Int(start)) else {
         throw RuntimeError(.damagedArtifact, "the start function \(start) is missing")

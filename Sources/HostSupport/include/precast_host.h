@@ -9,6 +9,8 @@
 #include "precast_code_registry.h"
 #include "precast_cpu.h"
 #include "precast_crc32c.h"
+#include "precast_files.h"
+#include "precast_limits.h"
 #include "precast_memory.h"
 #include "precast_openat2.h"
 #include "precast_signals.h"
