@@ -89,7 +89,7 @@ let package = Package(
       ],
       path: "Tests/LoaderTests"),
     .testTarget(
-      name: "RuntimeTests", dependencies: ["Precast", "PrecastArtifactWriter", "PrecastCompiler"],
+      name: "RuntimeTests", dependencies: ["Precast", "PrecastArtifactWriter", "PrecastCompiler", "CPrecastHost"],
       path: "Tests/RuntimeTests"),
     .testTarget(
       name: "WASITests", dependencies: ["Precast", "PrecastWASI", "CPrecastHost"], path: "Tests/WASITests",

@@ -172,6 +172,51 @@ __attribute__((noinline)) static int overflow_stack(volatile char *outer) {
   return overflow_stack(frame) + frame[0];
 }
 
+// A file of the scenario's own: the test code as text, then a page of zeros, mapped as an artifact would be.
+
+struct mapped {
+  int file;
+  char *text;
+  size_t text_size, size;
+  struct precast_code *code;
+};
+
+static bool map_code(struct mapped *m) {
+  m->text_size = (size_t)(lt_text_end - lt_text_start + 4095) / 4096 * 4096;
+  m->size = m->text_size + 2 * 4096;
+  m->file = memfd_create("scenario", 0);
+  if (m->file < 0 || ftruncate(m->file, (off_t)m->size) != 0) return false;
+  if (pwrite(m->file, lt_text_start, (size_t)(lt_text_end - lt_text_start), 0) < 0) return false;
+  if (pwrite(m->file, "tables", 6, (off_t)m->text_size) < 0) return false;
+  uint64_t address;
+  if (precast_map_artifact(m->file, 0, m->size, m->text_size, &address) != 0) return false;
+  m->text = (char *)(uintptr_t)address;
+  struct precast_code code = {
+      .text_start = address, .text_end = address + m->text_size, .mapping_end = address + m->size, .file = -1,
+      .traps = trap_table, .traps_size = trap_table_size};
+  return precast_code_register(&code, NULL, &m->code) == 0;
+}
+
+static uint64_t enter_mapped(
+    struct mapped *m, const char *function, uint64_t a, struct precast_activation *activation) {
+  store.entry = (precast_entry)(uintptr_t)(m->text + (lt_entry - lt_text_start));
+  return lt_enter(&store, m->text + (function - lt_text_start), a, 0, activation, NULL);
+}
+
+static bool is_zero(volatile const char *byte) { return *byte == 0; }
+
+static struct mapped victim;
+
+/// Takes the text away, from within a host function.
+static uint32_t shortening_host(void *host_context, void *caller_context, void *slots) {
+  (void)host_context, (void)caller_context, (void)slots;
+  return ftruncate(victim.file, 0) == 0 ? 0 : 1;
+}
+
+static uint32_t failing_host(void *host_context, void *caller_context, void *slots) {
+  return shortening_host(host_context, caller_context, slots) + 1;
+}
+
 // Exit code 0: as it should be.
 static int play(const char *name) {
   bool is = true;
@@ -299,6 +344,142 @@ static int play(const char *name) {
     uint64_t true_high = (uint64_t)(uintptr_t)address + size;
     // Never below the true end. The C library leaves arguments and environment out at the top.
     return high >= true_high && high - true_high < 4 << 20 && low >= (uint64_t)(uintptr_t)address && low - (uint64_t)(uintptr_t)address < 65536 ? 0 : 1;
+  }
+  if (strcmp(name, "lost tables are zeros") == 0) {
+    install_info(SIGBUS);
+    prepare();
+    if (!map_code(&victim)) return 2;
+    const char *tables = victim.text + victim.text_size;
+    if (tables[0] != 't' || precast_code_is_damaged(victim.code) || ftruncate(victim.file, 4096) != 0) return 3;
+    is = is_zero(tables) && is_zero(tables + 4096) && precast_code_is_damaged(victim.code);
+    char rights[5];
+    is = is && lt_mapping_rights((uint64_t)(uintptr_t)tables, rights) && strcmp(rights, "r--p") == 0;
+    // The code is there, and runs.
+    struct precast_activation activation;
+    is = is && enter_mapped(&victim, lt_add, 1, &activation) == 0;
+    return is && calls == 0 ? 0 : 1;
+  }
+  if (strcmp(name, "lost text ends the activation") == 0) {
+    install_info(SIGBUS);
+    install_info(SIGSEGV);
+    prepare();
+    if (!map_code(&victim) || ftruncate(victim.file, 0) != 0) return 2;
+    struct precast_activation activation;
+    for (int i = 0; i < 3; i++) {
+      is = is && enter_mapped(&victim, lt_add, 1, &activation) == 1 && activation.trap_code == PRECAST_TRAP_DAMAGED;
+      is = is && activation.trap_signal == SIGBUS && activation.trap_frame_count == 0;
+      is = is && precast_current_activation() == NULL && store.store.activation == NULL;
+    }
+    return is && calls == 0 ? 0 : 1;
+  }
+  if (strcmp(name, "lost text under a host function") == 0) {
+    install_info(SIGBUS);
+    install_info(SIGSEGV);
+    prepare();
+    struct precast_activation activation;
+    // Returning into it, with a result and with an error.
+    uint32_t (*hosts[])(void *, void *, void *) = {shortening_host, failing_host};
+    for (int i = 0; i < 2; i++) {
+      if (!map_code(&victim)) return 2;
+      store.host_function.host_callback = hosts[i];
+      is = is && enter_mapped(&victim, lt_call_host, 0, &activation) == 1;
+      is = is && activation.trap_code == PRECAST_TRAP_DAMAGED;
+    }
+    return is && calls == 0 ? 0 : 1;
+  }
+  if (strcmp(name, "lost text that the host reads never runs") == 0) {
+    install_info(SIGBUS);
+    install_info(SIGSEGV);
+    prepare();
+    if (!map_code(&victim) || ftruncate(victim.file, 0) != 0) return 2;
+    is = is_zero(victim.text) && precast_code_is_damaged(victim.code);
+    char rights[5];
+    for (size_t offset = 0; offset < victim.text_size; offset += 4096) {
+      is = is && lt_mapping_rights((uint64_t)(uintptr_t)victim.text + offset, rights) && rights[2] == '-';
+    }
+    struct precast_activation activation;
+    is = is && enter_mapped(&victim, lt_add, 1, &activation) == 1 && activation.trap_code == PRECAST_TRAP_DAMAGED;
+    is = is && activation.trap_signal == SIGSEGV;
+    return is && calls == 0 ? 0 : 1;
+  }
+  if (strcmp(name, "lost image") == 0) {
+    install_info(SIGBUS);
+    prepare();
+    if (!map_code(&victim)) return 2;
+    int file = memfd_create("image", 0);
+    if (ftruncate(file, 3 * 4096) != 0) return 2;
+    char *image = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+    struct precast_image *registered;
+    uint64_t start = (uint64_t)(uintptr_t)image;
+    if (precast_image_register(start, start + 3 * 4096, victim.code, &registered) != 0) return 3;
+    image[4096] = 'x';  // a private page, which goes with the file's all the same
+    if (ftruncate(file, 0) != 0) return 2;
+    // Wasm at a trap site: its trap has the right code, again and again.
+    struct precast_activation activation;
+    for (int i = 0; i < 3; i++) {
+      is = is && enter_mapped(&victim, lt_load, start + 4096, &activation) == 1;
+      is = is && activation.trap_code == PRECAST_TRAP_DAMAGED && activation.trap_fault_address == start + 4096;
+      is = is && activation.trap_frame_count == 1;
+    }
+    // The host: zeros that it can write to.
+    is = is && is_zero(image) && is_zero(image + 4096) && precast_code_is_damaged(victim.code);
+    image[8192 + 5] = 'y';
+    is = is && image[8192 + 5] == 'y' && is_zero(image + 8192);
+    // Not registered any more: somebody else's.
+    precast_image_unregister(registered);
+    munmap(image, 3 * 4096);
+    return is && calls == 0 ? 0 : 1;
+  }
+  if (strcmp(name, "a bus error of others") == 0) {
+    install_info(SIGBUS);
+    prepare();
+    if (!map_code(&victim)) return 2;
+    int file = memfd_create("other", 0);
+    char *other = mmap(NULL, 4096, PROT_READ, MAP_SHARED, file, 0);
+    if (sigsetjmp(back, 1) == 0) is_zero(other + 7);
+    return calls == 1 && seen_address == other + 7 && was_blocked && !precast_code_is_damaged(victim.code) ? 0 : 1;
+  }
+  if (strcmp(name, "a bus error sent by a process") == 0) {
+    install_plain(SIGBUS, counting_handler);
+    prepare();
+    if (!map_code(&victim)) return 2;
+    kill(getpid(), SIGBUS);
+    return calls == 1 && !precast_code_is_damaged(victim.code) ? 0 : 1;
+  }
+  if (strcmp(name, "a fault in the trap table") == 0) {
+    install_info(SIGBUS);
+    install_info(SIGILL);
+    prepare();
+    if (!map_code(&victim)) return 2;
+    // The trap table lies in the file, behind the text, and is lost: found out by the handler.
+    victim.code->traps = (const uint8_t *)victim.text + victim.text_size;
+    victim.code->traps_size = 2 * 4096;
+    if (ftruncate(victim.file, (off_t)victim.text_size) != 0) return 2;
+    struct precast_activation activation;
+    is = enter_mapped(&victim, lt_unreachable, 0, &activation) == 1 && activation.trap_code == PRECAST_TRAP_DAMAGED;
+    is = is && activation.trap_signal == SIGILL && activation.trap_frame_count == 1;
+    return is && calls == 0 ? 0 : 1;
+  }
+  if (strcmp(name, "a file that is shorter by less than a page") == 0) {
+    install_info(SIGILL);
+    install_info(SIGSEGV);
+    prepare();
+    if (!map_code(&victim)) return 2;
+    victim.code->traps = NULL;
+    victim.code->file = victim.file;
+    victim.code->file_size = victim.size;
+    if (ftruncate(victim.file, (off_t)victim.size - 5) != 0) return 2;
+    struct precast_activation activation;
+    is = enter_mapped(&victim, lt_unreachable, 0, &activation) == 1 && activation.trap_code == PRECAST_TRAP_DAMAGED;
+    if (!is || calls != 0) return 1;
+    // As long as before, a fault without a trap site is a defect, and goes to the earlier handler (which jumps out of
+    // the activation for good).
+    if (!map_code(&victim)) return 2;
+    victim.code->traps = NULL;
+    victim.code->file = victim.file;
+    victim.code->file_size = victim.size;
+    if (sigsetjmp(back, 1) == 0) enter_mapped(&victim, lt_unreachable, 0, &activation);
+    return calls == 1 && !precast_code_is_damaged(victim.code) ? 0 : 1;
   }
   if (strcmp(name, "handlers stay in place") == 0) {
     if (precast_signal_handlers_in_place()) return 1;

@@ -114,7 +114,7 @@ enum Ending: Equatable {
     }
     #expect(sum == 39 * 1225)
     expectRefusal(module, file)
-    #expect(precast_activation_is_left_behind() == false)
+    #expect(anActivationIsLeftBehind() == false)
   }
 
   @Test(arguments: [0, 1]) func atEveryPageAndAtEveryMomentThereIsAnEnding(_ way: Int) throws {
@@ -220,7 +220,7 @@ enum Ending: Equatable {
     #expect(!other.artifact.isDamaged)
   }
 
-  private func precast_activation_is_left_behind() -> Bool {
+  private func anActivationIsLeftBehind() -> Bool {
     // A thread with an activation left behind would take this trap for the old one's.
     (try? Ending { try World().instance("(module (func (export \"f\") unreachable))").call("f") })
       != .trapped(.unreachable)
