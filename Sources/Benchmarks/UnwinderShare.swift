@@ -66,16 +66,19 @@ private let registerFrame = unsafe UnwinderShare.next("__register_frame")
 private let registerFrameTable = unsafe UnwinderShare.next("__register_frame_table")
 private let deregisterFrame = unsafe UnwinderShare.next("__deregister_frame")
 
+/// libgcc's function of that name, timed.
 @_cdecl("__register_frame")
 public func timedRegisterFrame(_ begin: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
   unsafe UnwinderShare.timed(registerFrame, begin)
 }
 
+/// libgcc's function of that name, timed.
 @_cdecl("__register_frame_table")
 public func timedRegisterFrameTable(_ begin: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
   unsafe UnwinderShare.timed(registerFrameTable, begin)
 }
 
+/// libgcc's function of that name, timed.
 @_cdecl("__deregister_frame")
 public func timedDeregisterFrame(_ begin: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
   unsafe UnwinderShare.timed(deregisterFrame, begin)
