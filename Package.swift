@@ -96,8 +96,14 @@ let package = Package(
       exclude: ["Programs"]),
     .testTarget(
       name: "PrecastTests",
-      dependencies: ["Precast", "PrecastRuntime", "PrecastWASI", "PrecastCompiler", "PrecastArtifact", "PrecastWasm"],
+      dependencies: [
+        "Precast", "PrecastRuntime", "PrecastWASI", "PrecastCompiler", "PrecastLoader", "PrecastArtifact",
+        "PrecastWasm",
+        "LargeModule", "precast", "artifact-holder",
+      ],
       path: "Tests/PrecastTests"),
+    .executableTarget(
+      name: "artifact-holder", dependencies: ["PrecastLoader"], path: "Tests/ArtifactHolder", swiftSettings: settings),
     .testTarget(name: "CLITests", dependencies: ["precast"], path: "Tests/CLITests"),
   ]
 )
