@@ -27,8 +27,8 @@ do {
     loaded.append(artifact)
   }
   print("ready")
-  // The stream is this thread's alone.
-  unsafe fflush(stdout)
+  // All streams; there is no other thread to write to one.
+  fflush(nil)
   withExtendedLifetime(loaded) { while getchar() >= 0 {} }
 } catch {
   print("\(error)")

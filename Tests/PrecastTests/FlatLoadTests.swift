@@ -34,7 +34,8 @@ import Testing
   private func faults(_ path: String) throws -> (load: Int, drop: Int) {
     func count() -> Int {
       var usage = rusage()
-      getrusage(RUSAGE_THREAD, &usage)
+      // RUSAGE_THREAD, which Swift does not see.
+      getrusage(1, &usage)
       return usage.ru_minflt + usage.ru_majflt
     }
     var loads: [Int] = []
@@ -59,9 +60,11 @@ import Testing
       let end = loaded.textBase + UInt(loaded.header.fileSize - loaded.header.text.offset)
       #expect(try resident(loaded.textBase..<end) == 0)
       // One look, to see that the counting can tell.
-      let info = try loaded.moduleInfo()
-      _ = try info.definedFunction(0)
-      #expect(try resident(loaded.textBase..<end) > 0)
+      try withExtendedLifetime(loaded) {
+        let info = try loaded.moduleInfo()
+        _ = try info.definedFunction(0)
+        #expect(try resident(loaded.textBase..<end) > 0)
+      }
     }
   }
 
@@ -70,8 +73,7 @@ import Testing
     var bytes = 0
     var mappings = 0
     var isInside = false
-    let text = try String(decoding: Data(contentsOf: URL(fileURLWithPath: "/proc/self/smaps")), as: UTF8.self)
-    for line in text.split(separator: "\n") {
+    for line in try procText("/proc/self/smaps").split(separator: "\n") {
       let words = line.split(separator: " ")
       let bounds = words[0].split(separator: "-").compactMap { UInt($0, radix: 16) }
       if bounds.count == 2 {

@@ -35,7 +35,7 @@ import Testing
 
   /// The one that formats: every hello world has it.
   static func printf() throws -> Function {
-    try #require(functions().first { $0.symbol.hasSuffix("::printf_core") })
+    try #require(try functions().first { $0.symbol.hasSuffix("::printf_core") })
   }
 
   static func has(_ tool: String) -> Bool { Repository.program(tool) != nil }
@@ -133,7 +133,7 @@ import Testing
     let loaded = try LoadedArtifact(path: file.path)
     #expect(mapping.start == text.address && mapping.offset == UInt(loaded.header.text.offset))
     for function in try Self.functions() {
-      let address = text.address + (try #require(loaded.functionAddress(function)) - loaded.textBase)
+      let address = text.address + (try #require(try loaded.functionAddress(function)) - loaded.textBase)
       #expect(address - mapping.start + mapping.offset == function.address)
     }
     // And which build of the file it is: the build-id is in the first page, which profilers read from the file.
@@ -150,8 +150,7 @@ import Testing
   }
 
   private func mapping(of address: UInt, in pid: Int32) throws -> MapsLine {
-    let maps = try String(decoding: Data(contentsOf: URL(fileURLWithPath: "/proc/\(pid)/maps")), as: UTF8.self)
-    for line in maps.split(separator: "\n") {
+    for line in try procText("/proc/\(pid)/maps").split(separator: "\n") {
       // start-end rights offset device inode path
       let words = line.split(separator: " ", maxSplits: 5, omittingEmptySubsequences: true)
       let bounds = words[0].split(separator: "-").compactMap { UInt($0, radix: 16) }

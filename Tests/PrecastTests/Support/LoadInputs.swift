@@ -37,6 +37,22 @@ enum LoadInputs {
   }
 }
 
+/// The text of a file in /proc, whose size is not known ahead and whose reads are short. (`Data` takes the first short one for
+/// the end.)
+func procText(_ path: String) throws -> String {
+  let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+  guard descriptor >= 0 else { throw SpecError("\(path): error \(errno)") }
+  defer { close(descriptor) }
+  var bytes: [UInt8] = []
+  var buffer = [UInt8](repeating: 0, count: 65536)
+  while true {
+    let count = read(descriptor, &buffer, buffer.count)
+    guard count >= 0 else { throw SpecError("\(path): error \(errno)") }
+    if count == 0 { return String(decoding: bytes, as: UTF8.self) }
+    bytes += buffer[..<count]
+  }
+}
+
 /// A program that was built beside these tests.
 func builtProgram(_ name: String) -> URL {
   let program = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
