@@ -81,7 +81,8 @@ struct Inspector {
 
   private func explain(_ file: ByteRegion, _ error: ArtifactError, _ damagedPages: [ArtifactError]) throws {
     let explanation = ArtifactExplanation(file, error, damagedPages: damagedPages)
-    let failure = Failure("\(path): \(explanation.reason)")
+    // A page that differs is the cause of what was found in it.
+    let failure = Failure("\(path): \(damagedPages.first?.description ?? explanation.reason)")
     switch subject {
     case .summary:
       try Terminal.stream { output throws in explanation.describe(format, to: output) }

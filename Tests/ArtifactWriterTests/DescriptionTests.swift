@@ -172,6 +172,16 @@ import Testing
     }
   }
 
+  @Test func anArtifactForAArch64IsDescribedInItsTerms() throws {
+    var settings = CompilerSettings()
+    settings.architecture = .aarch64
+    let bytes = try TestModule.everything().artifact(settings: settings)
+    try withArtifact(bytes) { (artifact: Artifact) throws in
+      for kind in artifact.sections { #expect(!(try Self.text(artifact, kind)).contains("  !")) }
+      #expect(try Self.text(artifact, .engine).contains("183  aarch64"))
+    }
+  }
+
   // MARK: Files that are not in order
 
   @Test func everyPageThatDiffersIsNamed() throws {

@@ -17,10 +17,13 @@ extension Artifact {
       var end: UInt64 = 0
       func gap(to next: UInt64) {
         guard next > end else { return }
-        let isFiller = isFiller(bytes, end, next - end)
-        if isFiller { filler += next - end }
-        report.write(
-          [.offset(end), .number(next - end), .text(isFiller ? "filler" : "other code"), .none], columns)
+        // Filler at either end, and what is between.
+        let (first, last) = trimmingFiller(bytes, end..<next)
+        for (start, stop, what) in [(end, first, "filler"), (first, last, "other code"), (last, next, "filler")]
+        where stop > start {
+          if what == "filler" { filler += stop - start }
+          report.write([.offset(start), .number(stop - start), .text(what), .none], columns)
+        }
       }
       for (position, range) in order {
         if report.isDone { break }
@@ -53,14 +56,23 @@ extension Artifact {
     }
   }
 
-  private func isFiller(_ bytes: ByteRegion, _ start: UInt64, _ count: UInt64) -> Bool {
-    guard let gap = try? bytes.slice(Int(start), Int(count)) else { return false }
-    if header.record.settings.architecture == .aarch64 {
-      guard start % 4 == 0 && count % 4 == 0 else { return false }
-      for at in stride(from: 0, to: gap.count, by: 4) where (try? gap.u32(at)) != 0xD420_0000 { return false }
-      return true
+  /// The part of a range that begins and ends with something else than filler; empty, at the end, for filler alone.
+  private func trimmingFiller(_ bytes: ByteRegion, _ range: Range<UInt64>) -> (UInt64, UInt64) {
+    let isWide = header.record.settings.architecture == .aarch64
+    func isFiller(_ offset: UInt64) -> Bool {
+      guard isWide else { return (try? bytes.u8(Int(offset))) == 0xCC }
+      return (try? bytes.u32(Int(offset))) == 0xD420_0000
     }
-    for at in 0..<gap.count where (try? gap.u8(at)) != 0xCC { return false }
-    return true
+    let step: UInt64 = isWide ? 4 : 1
+    // Instructions of four bytes stand at multiples of four.
+    var first = range.lowerBound
+    var last = range.upperBound
+    if isWide && first % 4 == 0 || !isWide {
+      while first + step <= last, isFiller(first) { first += step }
+    }
+    if isWide && last % 4 == 0 || !isWide {
+      while last >= first + step, isFiller(last - step) { last -= step }
+    }
+    return first == last ? (range.upperBound, range.upperBound) : (first, last)
   }
 }
