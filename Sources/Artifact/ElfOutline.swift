@@ -1,10 +1,11 @@
 // The outline of any ELF file: header, program headers, section headers, names.
 //
-// `ArtifactHeader` takes a file that is exactly as this version writes it, or none. That is right for loading, and useless for
-// whoever wants to know why a file is not loaded: an artifact of another version, a damaged one, another runtime's, a program.
-// All of these are ELF files (more or less), and ELF says how to find one's way in them. So this reader takes both classes and
-// both byte orders, believes nothing, reads in place, and gives what there is: a header that lies outside of the file is absent,
-// and what is wrong with the file as a whole is said in `problems`. (gABI, chapters 4 and 5)
+// `ArtifactHeader` takes a file that is exactly as this version writes it, or none. That is right for loading, and
+// useless for whoever wants to know why a file is not loaded: an artifact of another version, a damaged one, another
+// runtime's, a program. All of these are ELF files (more or less), and ELF says how to find one's way in them. So this
+// reader takes both classes and both byte orders, believes nothing, reads in place, and gives what there is: a header
+// that lies outside of the file is absent, and what is wrong with the file as a whole is said in `problems`. (gABI,
+// chapters 4 and 5)
 
 /// What the headers of an ELF file say; bounds-checked, tolerant, read in place.
 public struct ElfOutline: Sendable {

@@ -1,7 +1,7 @@
 // JSON, written directly.
 //
-// `inspect --json` is the only JSON there is, and an encoder would bring Foundation into every host. It goes out as it is made
-// (see TextOutput), for the tables of a large artifact are larger than one would like to hold.
+// `inspect --json` is the only JSON there is, and an encoder would bring Foundation into every host. It goes out as it
+// is made (see TextOutput), for the tables of a large artifact are larger than one would like to hold.
 
 /// Writes indented JSON.
 struct JSONWriter {

@@ -1,14 +1,15 @@
-// `inspect --disassemble`: a function's instructions, with the wasm offsets they come from and the traps they may end in.
+// `inspect --disassemble`: a function's instructions, with the wasm offsets they come from and the traps they may end
+// in.
 //
-// Decoding instructions is objdump's trade, and it is where engineers look anyway. It gets the bytes that were read, in a
-// sealed memory file, so that it sees what everything else was said of, whether that came from a file or a pipe; symbols in the
-// artifact give it the names of call targets. Its lines come in the order of addresses, and so do the entries of the address
-// map and the trap table, so the three are merged as they come.
+// Decoding instructions is objdump's trade, and it is where engineers look anyway. It gets the bytes that were read, in
+// a sealed memory file, so that it sees what everything else was said of, whether that came from a file or a pipe;
+// symbols in the artifact give it the names of call targets. Its lines come in the order of addresses, and so do the
+// entries of the address map and the trap table, so the three are merged as they come.
 //
-// Tables of branches stand behind a function's last instruction. To objdump they are instructions like any other. They are told
-// by the instruction that gets their address, `lea` relative to rip (48/4C 8D, mod 0, rm 5), when it points forward into the
-// same function and what stands there is a distance to a place between the function's start and the table. On AArch64 they are
-// not told yet.
+// Tables of branches stand behind a function's last instruction. To objdump they are instructions like any other. They
+// are told by the instruction that gets their address, `lea` relative to rip (48/4C 8D, mod 0, rm 5), when it points
+// forward into the same function and what stands there is a distance to a place between the function's start and the
+// table. On AArch64 they are not told yet.
 
 import Glibc
 import PrecastArtifact

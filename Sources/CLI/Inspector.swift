@@ -1,8 +1,8 @@
 // `precast inspect`: from a file to a description of it.
 //
-// The file is read into memory once, and everything is said of these bytes: a mapping would fault where somebody shortens the
-// file meanwhile. An artifact is described; any other ELF file is explained (see ArtifactExplanation), for whoever looks at a
-// file with this tool wants to know what is in it, most of all when it does not load.
+// The file is read into memory once, and everything is said of these bytes: a mapping would fault where somebody
+// shortens the file meanwhile. An artifact is described; any other ELF file is explained (see ArtifactExplanation), for
+// whoever looks at a file with this tool wants to know what is in it, most of all when it does not load.
 
 import Precast
 import PrecastArtifact

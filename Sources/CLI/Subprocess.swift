@@ -1,8 +1,9 @@
 // Another program, given bytes as a file, and read line by line.
 //
-// The bytes go into a sealed memory file, which the program opens as /proc/self/fd/3: nothing is left behind in a directory,
-// and nobody can change it. Output comes through a pipe and is taken while the program runs. Errors go to another one, which is
-// read afterwards; it does not block when it is full, so that a program with much to complain of does not wait for us.
+// The bytes go into a sealed memory file, which the program opens as /proc/self/fd/3: nothing is left behind in a
+// directory, and nobody can change it. Output comes through a pipe and is taken while the program runs. Errors go to
+// another one, which is read afterwards; it does not block when it is full, so that a program with much to complain of
+// does not wait for us.
 
 import CPrecastHost
 import Glibc

@@ -1,14 +1,15 @@
 // What `inspect` says of a file that cannot be used: why, what to do, and what is there nevertheless.
 //
-// A refusal alone leaves an engineer with a hex editor. So: one sentence that says what the file is and why it is not taken, one
-// that says what helps, then what the record says as far as it can be read, and the outline of the ELF file with each section
-// that has one of our names marked as such.
+// A refusal alone leaves an engineer with a hex editor. So: one sentence that says what the file is and why it is not
+// taken, one that says what helps, then what the record says as far as it can be read, and the outline of the ELF file
+// with each section that has one of our names marked as such.
 
 /// Explains a file that is not an artifact, or not one for this version, or a broken one.
 public struct ArtifactExplanation: Sendable {
   /// What the file is.
   public enum Finding: Sendable, Equatable {
-    /// An artifact of another version of the format, or with settings that are not known here; sound as far as can be told.
+    /// An artifact of another version of the format, or with settings that are not known here; sound as far as can be
+    /// told.
     case otherVersion
     /// An artifact that is broken.
     case damaged

@@ -3,8 +3,8 @@
 import CPrecastHost
 
 extension Artifact {
-  /// What is wrong with each page whose checksum differs, in the order of the file; at most so many. Needs a reader over the
-  /// whole file.
+  /// What is wrong with each page whose checksum differs, in the order of the file; at most so many. Needs a reader
+  /// over the whole file.
   public func damagedPages(limit: Int = 64) -> [ArtifactError] {
     var found: [ArtifactError] = []
     // Nearly always there are none, so large pieces are looked at first.

@@ -1,4 +1,5 @@
-// `.rodata.wasm` in readable form: what of it goes where, and its bytes under the offsets that the program knows them by.
+// `.rodata.wasm` in readable form: what of it goes where, and its bytes under the offsets that the program knows them
+// by.
 
 import PrecastWasm
 

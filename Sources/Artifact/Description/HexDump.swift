@@ -1,7 +1,7 @@
 // Bytes, sixteen a line, as `hexdump -C` shows them.
 //
-// Used for what has no decoder and for contents of memories. Lines that repeat the one before are a single `*`, so a page of
-// zeros takes two lines.
+// Used for what has no decoder and for contents of memories. Lines that repeat the one before are a single `*`, so a
+// page of zeros takes two lines.
 
 extension Report {
   /// Bytes with the offset of the first; nothing in JSON.

@@ -1,7 +1,7 @@
 // `.wasmtime.info` in readable form: every table, every row, with the names of what rows refer to.
 //
-// A row may refer to a range of another table. In a broken file, a million rows may refer to the same million; so what a row
-// refers to is shown up to a limit, and in full only in its own table.
+// A row may refer to a range of another table. In a broken file, a million rows may refer to the same million; so what
+// a row refers to is shown up to a limit, and in full only in its own table.
 
 import PrecastWasm
 

@@ -1,16 +1,17 @@
 // One description, two forms.
 //
-// A section is described once, as fields and tables; whether that becomes columns for people or JSON for scripts is decided
-// here. Rows are asked for one at a time and written at once. A row that cannot be read (the file is damaged there) is shown as
-// such, and the next one is asked for: the tool to look with is needed most where something is broken. What was wrong first is
-// kept, for the exit code.
+// A section is described once, as fields and tables; whether that becomes columns for people or JSON for scripts is
+// decided here. Rows are asked for one at a time and written at once. A row that cannot be read (the file is damaged
+// there) is shown as such, and the next one is asked for: the tool to look with is needed most where something is
+// broken. What was wrong first is kept, for the exit code.
 //
-// A file can be made so that its rows refer to the same long name again and again; the description would be longer than anybody
-// could wait for. A sound section's is at most some sixty times as long as the section, so there is a limit far above that.
+// A file can be made so that its rows refer to the same long name again and again; the description would be longer than
+// anybody could wait for. A sound section's is at most some sixty times as long as the section, so there is a limit far
+// above that.
 //
-// In columns, offsets are hexadecimal (as in backtraces and in other people's tools), sizes and numbers of things are decimal;
-// in JSON all numbers are decimal. Names come last, so that the columns before them stand whatever their length; they are
-// shown, never obeyed (`String.printable`), and cut where nobody reads on.
+// In columns, offsets are hexadecimal (as in backtraces and in other people's tools), sizes and numbers of things are
+// decimal; in JSON all numbers are decimal. Names come last, so that the columns before them stand whatever their
+// length; they are shown, never obeyed (`String.printable`), and cut where nobody reads on.
 
 import PrecastWasm
 

@@ -1,7 +1,7 @@
 // `inspect --section`: any section of ours in readable form.
 //
-// One function a section, each in the file that is named for its subject; this one knows them all. A section of a kind that has
-// no decoder yet is shown as bytes.
+// One function a section, each in the file that is named for its subject; this one knows them all. A section of a kind
+// that has no decoder yet is shown as bytes.
 
 extension SectionKind {
   /// The section of that name, with or without the leading dot.

@@ -1,7 +1,7 @@
 // `.text` in readable form: who owns which bytes. The code itself is what `--disassemble` is for.
 //
-// Between functions stand fillers (`int3`, `brk #0`) and, in large texts, islands of veneers. A gap that is all filler is
-// told from one that holds code by its bytes.
+// Between functions stand fillers (`int3`, `brk #0`) and, in large texts, islands of veneers. A gap that is all filler
+// is told from one that holds code by its bytes.
 
 import PrecastMachineCode
 

@@ -1,9 +1,9 @@
 // Where descriptions go.
 //
-// A description of a large artifact is longer than the artifact: each entry of an address map takes half a byte in the file
-// and a line on the terminal. So nothing here ever holds a whole description. Text is gathered in a buffer of bytes and handed
-// on when that is full. Whoever receives it may have had enough (a full disk, a closed pipe); from then on nothing is kept, and
-// the loops that run over rows look at `isClosed`, so that they end.
+// A description of a large artifact is longer than the artifact: each entry of an address map takes half a byte in the
+// file and a line on the terminal. So nothing here ever holds a whole description. Text is gathered in a buffer of
+// bytes and handed on when that is full. Whoever receives it may have had enough (a full disk, a closed pipe); from
+// then on nothing is kept, and the loops that run over rows look at `isClosed`, so that they end.
 
 /// Text that is written piece by piece.
 public final class TextOutput {

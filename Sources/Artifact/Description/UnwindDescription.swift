@@ -1,8 +1,8 @@
 // `.eh_frame` in readable form: CIEs, FDEs, and what their instructions say about the caller's registers.
 //
-// The decoder takes what the LSB ("Exception Frames") and DWARF 5, 6.4.2 allow in general, as far as it needs no expressions;
-// these are shown as so many bytes. Rules are worded from the reader's side: at this code offset, the caller's rsp (the CFA)
-// is found so, and its registers so.
+// The decoder takes what the LSB ("Exception Frames") and DWARF 5, 6.4.2 allow in general, as far as it needs no
+// expressions; these are shown as so many bytes. Rules are worded from the reader's side: at this code offset, the
+// caller's rsp (the CFA) is found so, and its registers so.
 
 import PrecastMachineCode
 
