@@ -224,9 +224,17 @@ import Testing
     }
     let small = try module(guard: 64 << 10)
     let large = try module(guard: 2 << 30)
-    for module in [small, large, small, large] {
+    for (module, size) in [(small, 64 << 10), (large, 2 << 30), (small, 64 << 10), (large, 2 << 30)] as [(Module, UInt)]
+    {
       try use(module) { instance in
         #expect(trap { try instance.call("far") }?.code == .memoryOutOfBounds)
+        // What is behind the memory is one inaccessible mapping, to the guard's end at least.
+        let end = try address(instance.exports[memory: "memory"]) + (4 << 30) + size
+        let covering = try String(contentsOfFile: "/proc/self/maps", encoding: .utf8).split(separator: "\n").first {
+          let bounds = $0.prefix { $0 != " " }.split(separator: "-").compactMap { UInt($0, radix: 16) }
+          return bounds.count == 2 && bounds[0] <= end - size - 65_536 && bounds[1] >= end
+        }
+        #expect(try #require(covering).contains(" ---p "))
       }
     }
   }
