@@ -56,11 +56,11 @@ public enum ExternalValue: Equatable {
 ///
 /// A value: copies are cheap, and independent of each other. Imports that hold no values of a store may be used with
 /// any store, also on several threads at once; values of a store are of use only with that store.
-//
-// Sendable without the compiler's help, because values of a store cannot be got out of it but by somebody who has the
-// store (`lookup` and `instantiate` take it, and compare), and dropping the last reference to a store is allowed on any
-// thread.
 public struct Imports: @unchecked Sendable {
+  // Sendable without the compiler's help, because values of a store cannot be got out of it but by somebody who has the
+  // store (`lookup` and `instantiate` take it, and compare), and dropping the last reference to a store is allowed on
+  // any thread.
+
   /// Names are compared as the bytes that they are in a binary; strings compare equal where only a canonical form is.
   private struct Key: Hashable {
     var module: String
