@@ -31,12 +31,17 @@ public struct CodeLocation: Sendable, Equatable {
 extension LoadedArtifact {
   /// Where in the module `pc` is; nil outside this artifact's text. For a return address, the call
   /// before it is meant.
+  ///
+  /// Where the artifact is damaged, this answers from what is left of it: backtraces of calls that ended for that reason are
+  /// wanted most.
   public func location(of pc: UInt, isReturnAddress: Bool) -> CodeLocation? {
     let pc = isReturnAddress ? pc &- 1 : pc
     let textOffset = pc &- textBase
     guard textOffset < UInt(textSize) else { return nil }
     var location = CodeLocation(functionIndex: nil, textOffset: Int(textOffset), codeOffset: 0, wasmOffset: nil)
-    guard let offset = UInt32(exactly: textOffset), let info = try? moduleInfo(),
+    // A page that was lost before fails its checksum; one that is lost meanwhile is counted.
+    let lost = unsafe precast_checked_pages_forgotten(pages.pointer)
+    guard let offset = UInt32(exactly: textOffset), let info = try? remainingInfo(),
       let defined = try? info.definedFunction(containing: offset), let function = try? info.definedFunction(defined)
     else { return location }
     let known = location
@@ -48,7 +53,7 @@ extension LoadedArtifact {
           functionTextOffset: function.textOffset, codeOffset: offset - function.textOffset)).flatMap { $0 }.map(
           Int.init)
     }
-    return isDamaged ? known : location
+    return unsafe precast_checked_pages_forgotten(pages.pointer) == lost ? location : known
   }
 
   /// The trap code (`TrapCode`'s raw value) of the trap site at exactly `pc`, or 0; `damagedArtifact` when the

@@ -188,6 +188,12 @@ public final class LoadedArtifact: Sendable {
     return info
   }
 
+  /// The module's tables, also when the artifact is damaged: each page of them that is read has to fit its checksum.
+  func remainingInfo() throws(ArtifactError) -> ModuleInfo {
+    if let info = cachedInfo.withLock({ $0 }) { return info }
+    return try artifact.moduleInfo()
+  }
+
   /// Maps an extent of a memory's image copy-on-write into a reservation that has the memory's first
   /// byte at offset `start`.
   public func mapImage(

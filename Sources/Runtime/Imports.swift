@@ -90,6 +90,8 @@ public struct Imports: @unchecked Sendable {
   private var definitions: [Key: Definition] = [:]
   /// A number that no other contents have: equal stamps, equal contents. 0: nothing was ever defined.
   private(set) var stamp: UInt64 = 0
+  /// Whether a value of a store was ever defined. Such imports keep their store alive.
+  private(set) var hasStoreValues = false
   private static let lastStamp = Atomic<UInt64>(0)
 
   /// Makes an empty set of imports.
@@ -97,6 +99,7 @@ public struct Imports: @unchecked Sendable {
 
   private mutating func set(_ module: String, _ name: String, _ definition: Definition) {
     definitions[Key(module: module, name: name)] = definition
+    if case .value = definition { hasStoreValues = true }
     stamp = Self.lastStamp.wrappingAdd(1, ordering: .relaxed).newValue
   }
 

@@ -24,7 +24,8 @@ final class InstanceEntity {
   private(set) var tables: [TableEntity] = []
   private let resolution: Resolution
   // Owns the host functions that the resolution refers to.
-  private let imports: Imports
+  private let imports: Imports?
+  private let hostFunctions: [HostFunctionEntity]
   // The plan's layout, then a context for each of the instance's own host functions; freed in `deinit`.
   let context: UnsafeMutableRawPointer
   // Given back in `deinit`. The store goes with its last handle, and its instances with it (or right away when an
@@ -51,7 +52,9 @@ final class InstanceEntity {
     self.module = module
     self.plan = plan
     self.resolution = resolution
-    self.imports = imports
+    // Imports with values of a store keep it, and the store keeps this: then only their closures are kept.
+    self.imports = imports.hasStoreValues ? nil : imports
+    hostFunctions = imports.hasStoreValues ? resolution.hostFunctions : []
     let size = plan.layout.size
     unsafe context = UnsafeMutableRawPointer.allocate(
       byteCount: size + resolution.hostCount * ContextLayout.headerSize, alignment: 16)

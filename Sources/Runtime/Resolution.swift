@@ -56,6 +56,15 @@ final class Resolution: @unchecked Sendable {
 
   deinit { unsafe hostContexts?.deallocate() }
 
+  /// The host functions that are referred to, for an instance that does not keep its imports. To be asked for only while
+  /// the imports are there.
+  var hostFunctions: [HostFunctionEntity] {
+    functions.compactMap { link in
+      guard case .host(_, let entity, _, _) = link else { return nil }
+      return unsafe entity.takeUnretainedValue()
+    }
+  }
+
   fileprivate func makeHostContexts() {
     if hostCount == 0 { return }
     let size = hostCount * ContextLayout.headerSize

@@ -163,6 +163,14 @@ enum Ending: Equatable {
       #expect(try Ending { try read([.i32(address)]) } == .trapped(.damagedArtifact))
       #expect(try Ending { try write([.i32(address)]) } == .trapped(.damagedArtifact))
     }
+    // Tables that are left say where it was.
+    do {
+      try read([.i32(140_000)])
+    } catch let trap as Trap {
+      #expect(trap.frames.map(\.functionIndex) == [1])
+      #expect(trap.frames.first?.wasmOffset != nil)
+      #expect(trap.message.contains("was changed while it was loaded"))
+    }
     // What never came from the file is as it was; what is out of bounds is nothing else.
     #expect(try read([.i32(100_000)]) == [.i32(0)])
     #expect(try Ending { try read([.i32(4 << 16)]) } == .trapped(.memoryOutOfBounds))
@@ -172,6 +180,40 @@ enum Ending: Equatable {
     #expect(try memory.readString(at: 5, count: 4) == "new\0")
     #expect(try read([.i32(5)]) == [.i32(110)])
     expectRefusal(module, file)
+  }
+
+  @Test func aSlotThatHadALostImageIsAsNewForTheNextModule() throws {
+    let engine = Engine()
+    let file = try ChangedFile(Self.world, engine: engine)
+    let sound = try ChangedFile(Self.world, engine: engine)
+    for wiped in [false, true] {
+      let bytes = try [UInt8](Data(contentsOf: URL(fileURLWithPath: sound.path)))
+      try Data(bytes).write(to: URL(fileURLWithPath: file.path))
+      var module: Module? = try file.load()
+      do {
+        let store = file.store()
+        let instance = try module!.instantiate(store: store, imports: imports(store))
+        let memory = try #require(instance.exports[memory: "memory"])
+        file.truncate(to: module!.artifact.header.extent(of: .dataImage).offset)
+        // Zero pages over the image, and written to.
+        try memory.write(Array("garbage".utf8), at: 5)
+        try memory.write(Array("garbage".utf8), at: 140_000)
+      }
+      // Its store is gone, and the slot waits.
+      #expect(engine.poolCounts.inUse == 0 && engine.poolCounts.idle > 0)
+      if wiped { module = nil }
+      let other = try sound.load()
+      for _ in 0..<3 {
+        let store = sound.store()
+        let instance = try other.instantiate(store: store, imports: imports(store))
+        let memory = try #require(instance.exports[memory: "memory"])
+        #expect(try memory.readString(at: 5, count: 12) == "at the start")
+        #expect(try memory.readString(at: 140_000, count: 17) == "in the third page")
+        #expect(try memory.read(at: 12 + 5, count: 3) == [0, 0, 0])
+        #expect(!other.artifact.isDamaged)
+      }
+      if let module { expectRefusal(module, file) }
+    }
   }
 
   @Test func theHostMayBeTheFirstToTouchALostImage() throws {

@@ -195,4 +195,27 @@ import Testing
     let trapping = try module.instantiate(store: world.store, imports: .trapping(for: module))
     #expect(kind { try trapping.call("known") } == .unknownImport)
   }
+
+  @Test func aStoreGoesWithItsLastHandleThoughItsOwnFunctionsWereImported() throws {
+    let engine = Engine()
+    let module = try Module(
+      engine: engine,
+      wasm: try WAT.binary(
+        """
+        (module (import "host" "bound" (func $bound (result i32))) (import "host" "shared" (func $shared (result i32)))
+          (func (export "run") (result i32) (i32.add (call $bound) (call $shared))))
+        """))
+    weak var gone: Store?
+    do {
+      let store = Store(engine: engine)
+      gone = store
+      var imports = Imports()
+      imports.define(module: "host", name: "bound", Function(store: store) { () -> Int32 in 40 })
+      imports.define(module: "host", name: "shared") { () -> Int32 in 2 }
+      let instance = try module.instantiate(store: store, imports: imports)
+      imports = Imports()
+      #expect(try instance.call("run") == [.i32(42)])
+    }
+    #expect(gone == nil)
+  }
 }

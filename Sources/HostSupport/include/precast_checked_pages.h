@@ -74,6 +74,11 @@ static inline bool precast_checked_pages_are_good(
 /// Async-signal-safe.
 void precast_checked_pages_forget(struct precast_checked_pages *pages, const void *address, uint64_t size);
 
+/// How often pages were forgotten. Who finds the same number before and after reading has read what was checked.
+static inline uint64_t precast_checked_pages_forgotten(const struct precast_checked_pages *pages) {
+  return __atomic_load_n(&pages->forgotten, __ATOMIC_SEQ_CST);
+}
+
 /// Whether the table of checksums starts with what has to stand there. Async-signal-safe.
 bool precast_checked_pages_table_is_sound(const struct precast_checked_pages *pages);
 
