@@ -7,13 +7,15 @@
 # make golden   writes the golden files of the tests anew, for a look at the difference
 # make demo-wasm  builds the demo's wasm and its expected output anew
 # make test-wasm  builds the small modules of TestData/Command and TestData/Load anew
+# make kernels-wasm  builds the kernels of TestData/Kernels and their expected outputs anew
+# make suite    the kernels and two large programs, beside a peer and a native build
 #
 # Everything that is made, fetched or installed goes into .build/ (and TestData/Corpus/), but for Debian's packages.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint bench asan golden demo-wasm test-wasm corpus setup-build setup-test
+.PHONY: build demo test lint bench asan golden demo-wasm test-wasm kernels-wasm suite corpus setup-build setup-test
 
 WITH := .ci/with-tools
 # Libraries that .ci/setup had to unpack beside the system's are found at run time as well. (Looked up when a recipe starts,
@@ -46,6 +48,11 @@ bench: setup-test corpus
 	@$(WITH) $(RELEASE) --product precast-bench
 	@$(WITH) .build/release/precast-bench
 
+suite: setup-test corpus
+	@$(WITH) $(RELEASE) --product precast
+	@$(WITH) $(RELEASE) --product precast-bench
+	@$(WITH) .build/release/precast-bench suite
+
 # Compiled wasm has its own signal handlers, and jumps over nothing of the sanitizer's; what it does to memory is not watched.
 asan: setup-test
 	@ASAN_OPTIONS=handle_segv=0:handle_sigbus=0:handle_sigill=0:handle_sigfpe=0:allow_user_segv_handler=1:use_sigaltstack=0:detect_leaks=0 \
@@ -71,6 +78,19 @@ test-wasm: setup-test
 	clang-19 --target=wasm32-wasi -O2 -Wall -Wextra -Wl,--strip-debug -o TestData/Load/hello.wasm TestData/Load/hello.c
 	chmod 644 TestData/Load/hello.wasm
 	for text in TestData/Command/*.wat; do $(WITH) wasm-tools parse $$text -o $${text%.wat}.wasm; done
+
+# The kernels of the benchmark suite. Neither side may fuse a multiplication with an addition, or the results would differ by
+# architecture. Needs clang 19 and wasi-libc; the expected outputs come from the native build.
+KERNEL_FLAGS := -O2 -ffp-contract=off -fno-math-errno -Wall -Wextra
+kernels-wasm: setup-test
+	mkdir -p .build/kernels
+	for source in TestData/Kernels/*.c; do \
+	  name=$$(basename $$source .c); \
+	  clang-19 --target=wasm32-wasi $(KERNEL_FLAGS) -Wl,--strip-debug -o TestData/Kernels/$$name.wasm $$source; \
+	  chmod 644 TestData/Kernels/$$name.wasm; \
+	  clang-19 $(KERNEL_FLAGS) -o .build/kernels/$$name $$source; \
+	  .build/kernels/$$name small; .build/kernels/$$name; \
+	done > TestData/Kernels/expected.txt
 
 setup-build:
 	@.ci/setup build
