@@ -86,18 +86,18 @@ func median(_ values: [Double]) -> Double {
   return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
 
-private func pad(_ text: String, _ width: Int) -> String {
+func pad(_ text: String, _ width: Int) -> String {
   text + String(repeating: " ", count: max(1, width - text.count))
 }
 
 /// About three digits.
-private func format(_ value: Double) -> String {
+func format(_ value: Double) -> String {
   decimals(value, value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3)
 }
 
-private func plain(_ value: Double) -> String { decimals(value, 6) }
+func plain(_ value: Double) -> String { decimals(value, 6) }
 
-private func decimals(_ value: Double, _ count: Int) -> String {
+func decimals(_ value: Double, _ count: Int) -> String {
   var scale = 1.0
   for _ in 0..<count { scale *= 10 }
   let number = Int((value * scale).rounded())
@@ -106,7 +106,7 @@ private func decimals(_ value: Double, _ count: Int) -> String {
   return "\(number / Int(scale))." + String(repeating: "0", count: count - digits.count) + digits
 }
 
-private func quote(_ text: String) -> String {
+func quote(_ text: String) -> String {
   var result = "\""
   for scalar in text.unicodeScalars {
     switch scalar {

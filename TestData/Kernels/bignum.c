@@ -2,7 +2,8 @@
 //
 // The first part is Montgomery's multiplication on numbers of 32 words of 32 bits, as RSA does it: 64-bit products of
 // 32-bit words, and a carry that runs through the loop. The second is powers modulo primes below 2^63, by doubling and
-// adding: 64-bit comparisons and subtractions that depend on each other. The third divides long numbers by short ones.
+// adding: 64-bit comparisons and subtractions that depend on each other. The third divides long numbers by short ones, and
+// by the powers of ten that make decimal digits: divisions by constants.
 
 #include "kernel.h"
 
@@ -88,6 +89,17 @@ static uint32_t divide(number value, uint32_t divisor) {
   return (uint32_t)remainder;
 }
 
+// The sum of a number's decimal digits, each weighted by its place; the number becomes zero.
+static uint32_t decimal_digits(number value) {
+  uint32_t sum = 0, place = 0;
+  for (int words = WORDS; words > 0;) {
+    uint32_t nine = divide(value, 1000000000);
+    for (int digit = 0; digit < 9; digit++, nine /= 10) sum += nine % 10 * ++place;
+    while (words > 0 && value[words - 1] == 0) words--;
+  }
+  return sum;
+}
+
 int main(int argc, char **argv) {
   uint64_t size = kernel_size(argc, argv, 150, 1);
   uint64_t state = 42, checksum = 0;
@@ -112,7 +124,11 @@ int main(int argc, char **argv) {
       uint64_t prime = 0x7FFFFFFFFFFFFFE7;
       checksum = mix(checksum, power(next_random(&state) % prime, next_random(&state), prime));
     }
-    for (int i = 0; i < 100; i++) checksum = mix(checksum, divide(result, (uint32_t)next_random(&state) | 1));
+    for (int i = 0; i < 100; i++) {
+      for (int j = 0; j < 8; j++) base[next_random(&state) % WORDS] = (uint32_t)next_random(&state);
+      checksum = mix(checksum, divide(base, (uint32_t)next_random(&state) | 1));
+      checksum = mix(checksum, decimal_digits(base));
+    }
   }
   return kernel_report("bignum", size, checksum);
 }

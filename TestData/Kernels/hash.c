@@ -87,7 +87,7 @@ static void table_add(struct table *table, const uint8_t *key, uint32_t length, 
 }
 
 int main(int argc, char **argv) {
-  uint64_t size = kernel_size(argc, argv, 3500000, 5000);
+  uint64_t size = kernel_size(argc, argv, 5000000, 5000);
   struct table table = table_make(16);
   uint64_t state = 99, checksum = 0;
   for (uint64_t round = 0; round < size; round++) {
@@ -96,9 +96,10 @@ int main(int argc, char **argv) {
     if (random % 16 == 0) word += random % 200000;
     uint8_t key[24];
     uint32_t length = 4 + (uint32_t)(word % 20);
+    uint64_t letters = word * 0x9E3779B97F4A7C15;
     for (uint32_t i = 0; i < length; i++) {
-      key[i] = (uint8_t)('a' + word % 26);
-      word = word / 26 + (uint64_t)i * 7;
+      key[i] = (uint8_t)('a' + (letters >> 60));
+      letters = letters << 4 | letters >> 60;
     }
     if (random % 4 == 3) {
       checksum += table_find(&table, key, length)->count;
