@@ -4,7 +4,8 @@
 # make lint     the formatter's rules, none broken
 # make bench    the figures of Docs/, beside a peer's where one is installed
 # make asan     the tests under address sanitizer
-# make golden   writes the golden files of the tests anew, for a look at the difference
+# make golden   writes the golden files of the tests, and the bytes in Docs/Format.md, anew, for a look at the difference
+# make fuzz     reads broken artifacts for SECONDS (60), from SEED (1) on
 # make demo-wasm  builds the demo's wasm and its expected output anew
 # make test-wasm  builds the small modules of TestData/Command and TestData/Load anew
 # make kernels-wasm  builds the kernels of TestData/Kernels and their expected outputs anew
@@ -15,7 +16,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint bench asan golden demo-wasm test-wasm kernels-wasm suite corpus setup-build setup-test
+.PHONY: build demo test lint bench asan golden fuzz demo-wasm test-wasm kernels-wasm suite corpus setup-build setup-test
 
 WITH := .ci/with-tools
 # Libraries that .ci/setup had to unpack beside the system's are found at run time as well. (Looked up when a recipe starts,
@@ -60,7 +61,11 @@ asan: setup-test
 
 golden: setup-test
 	@PRECAST_UPDATE_GOLDEN=1 $(WITH) swift test $(TESTS) --filter Golden || true
-	@git status --short TestData
+	@PRECAST_UPDATE_GOLDEN=1 $(WITH) swift test $(TESTS) --filter FormatDocumentTests || true
+	@git status --short TestData Docs
+
+fuzz: setup-test
+	@PRECAST_FUZZ_SECONDS=$(or $(SECONDS),60) PRECAST_FUZZ_SEED=$(or $(SEED),1) $(WITH) swift test $(TESTS) --filter ArtifactFuzzTests
 
 # The program that the demo runs. Needs clang 19 and wasi-libc; the expected output comes from a peer.
 demo-wasm: setup-test

@@ -9,7 +9,7 @@ import Testing
 
 @Suite struct GoldenTests {
   static let folder = Repository.testData.appending(path: "Golden")
-  static let names = ["empty", "fib", "linked"]
+  static let names = ["empty", "fib", "linked", "worked"]
   static let isUpdating = Repository.environment("PRECAST_UPDATE_GOLDEN") != nil
 
   @Test("The artifact's bytes are the golden ones", arguments: names)

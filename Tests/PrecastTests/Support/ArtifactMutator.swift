@@ -161,7 +161,8 @@ struct ArtifactMutator {
     let own = Int(table.offset)..<Int(table.end)
     var at = own.lowerBound + 16
     let ranges =
-      image.size == 0 ? [moved[.text].end..<end] : [moved[.text].end..<max(moved[.text].end, image.offset), image.end..<end]
+      image.size == 0
+      ? [moved[.text].end..<end] : [moved[.text].end..<max(moved[.text].end, image.offset), image.end..<end]
     for range in ranges {
       for page in stride(from: Int(range.lowerBound), to: Int(range.upperBound), by: 4096) {
         guard at + 4 <= own.upperBound else { break }
