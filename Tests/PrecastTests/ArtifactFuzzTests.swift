@@ -2,7 +2,8 @@
 //
 // Broken artifacts (`ArtifactMutator`) go through everything that reads them: the header, `verify`, `inspect`, each look-up, and
 // the loader with the look-ups that a running program and the signal handler make. Nothing in them is executed: what the text
-// holds is believed. A crash ends the test's process; which artifact it was stands in `.build/fuzz/` then. A few
+// holds is believed. So are the unwind tables, by the process's own unwinder, which reads what it was given whenever a thread of
+// the process ends (Docs/Security.md): an artifact whose unwind tables were changed is read but not loaded. A crash ends the test's process; which artifact it was stands in `.build/fuzz/` then. A few
 // thousand take part in every run of the tests; `make fuzz SECONDS=600 SEED=7` goes on for as long as one likes.
 
 import CPrecastHost
@@ -33,13 +34,21 @@ import Testing
       let bytes = mutator.next()
       // Written only for long runs: a crash in the tests comes again with the same seed.
       if end != nil { try Data(bytes).write(to: kept) }
-      reader.read(bytes)
+      reader.read(bytes, loading: unwindTables(bytes) == unwindTables(golden))
     }
     if end != nil { print("\(name): \(number) artifacts, \(reader.loaded) loaded, \(reader.answers) answers") }
     try? FileManager.default.removeItem(at: kept)
     // If nothing got through to the look-ups, the mutations prove nothing.
     #expect(reader.loaded > number / 20, "of \(number) artifacts")
     #expect(reader.answers > number)
+  }
+
+  /// `.eh_frame`, as it would be given to the unwinder.
+  private func unwindTables(_ artifact: [UInt8]) -> [UInt8]? {
+    artifact.withUnsafeBytes { bytes in
+      let region = ByteRegion(base: bytes.baseAddress!, count: bytes.count)
+      return try? Artifact(region).section(.ehFrame)?.copyBytes()
+    }
   }
 }
 
@@ -60,13 +69,13 @@ private struct Reader {
     }
   }
 
-  mutating func read(_ bytes: [UInt8]) {
+  mutating func read(_ bytes: [UInt8], loading: Bool) {
     bytes.withUnsafeBytes { buffer in
       let region = ByteRegion(base: buffer.baseAddress!, count: buffer.count)
       guard let artifact = try? Artifact(region) else { return }
       read(artifact)
     }
-    guard let artifact = try? LoadedArtifact(bytes: bytes.span.bytes) else { return }
+    guard loading, let artifact = try? LoadedArtifact(bytes: bytes.span.bytes) else { return }
     loaded += 1
     look(artifact)
   }
