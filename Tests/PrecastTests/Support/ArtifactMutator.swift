@@ -157,12 +157,14 @@ struct ArtifactMutator {
     let table = moved[.checksums]
     let image = moved[.dataImage]
     let end = UInt64(bytes.count)
-    guard table.size >= 16, table.end <= end, moved[.text].end <= end, image.end <= end else { return }
+    let text = moved[.text]
+    for extent in [table, image, text] where extent.offset > end || extent.size > end - extent.offset { return }
+    guard table.size >= 16 else { return }
     let own = Int(table.offset)..<Int(table.end)
     var at = own.lowerBound + 16
     let ranges =
       image.size == 0
-      ? [moved[.text].end..<end] : [moved[.text].end..<max(moved[.text].end, image.offset), image.end..<end]
+      ? [text.end..<end] : [text.end..<max(text.end, image.offset), image.end..<end]
     for range in ranges {
       for page in stride(from: Int(range.lowerBound), to: Int(range.upperBound), by: 4096) {
         guard at + 4 <= own.upperBound else { break }
