@@ -63,7 +63,7 @@ extension Artifact {
     }
   }
 
-  /// Checks that the symbols are those of the functions, then of the trampolines, with their names.
+  /// Checks that the symbols are those of the functions, then of the trampolines, with their names, then of stubs.
   func checkSymbols(_ info: ModuleInfo) throws(ArtifactError) {
     guard let symbols = try section(.symbols), let strings = try section(.strings), strings.count > 0,
       symbols.count % Int(ELF.symbolSize) == 0, symbols.count > 0
@@ -103,7 +103,15 @@ extension Artifact {
         try check(range, "wasm[0]::trampoline[\(index)]::exit", mayContinue: false)
       }
     }
-    guard at == symbols.count else { throw symbols.damaged(at, "a symbol of nothing") }
+    // Stubs and veneers are known by their symbols only.
+    while at < symbols.count {
+      let value = try symbols.u64(at + 8)
+      let size = try symbols.u64(at + 16)
+      guard value >= header.text.offset, value <= header.text.end, size <= header.text.end - value,
+        let offset = UInt32(exactly: value - header.text.offset), let size = UInt32(exactly: size)
+      else { throw symbols.damaged(at, "symbol outside the text") }
+      try check(CodeRange(textOffset: offset, size: size), "wasm[0]::stub", mayContinue: true)
+    }
   }
 
   /// Number of the text's section header: the third, behind the two sections of the first page.

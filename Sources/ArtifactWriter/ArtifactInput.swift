@@ -39,6 +39,20 @@ public struct TypeTrampolines: Sendable, Equatable {
   }
 }
 
+/// Code that is neither a function of the module nor a trampoline, with what its symbol says it is.
+public struct TextStub: Sendable {
+  /// The last part of the symbol's name, in ASCII.
+  public var name: StaticString
+  /// Where its code is.
+  public var code: CodeRange
+
+  /// Creates a description.
+  public init(name: StaticString, code: CodeRange) {
+    self.name = name
+    self.code = code
+  }
+}
+
 /// Everything that goes into a finished artifact.
 public struct ArtifactInput: Sendable {
   /// Who compiled, with which settings.
@@ -55,6 +69,8 @@ public struct ArtifactInput: Sendable {
   public var functions: [CodeRange] = []
   /// Trampolines by type index; may be shorter than the number of types.
   public var trampolines: [TypeTrampolines] = []
+  /// Everything else in the text that is code: helpers that functions call, islands of veneers.
+  public var stubs: [TextStub] = []
   /// Contents of `.eh_frame` for a section that starts right behind the last page of the text.
   public var ehFrame: [UInt8] = []
   /// The address map's runs, text offsets ascending; ignored when the settings leave the map out.

@@ -1,4 +1,4 @@
-// `.symtab` and `.strtab`: a symbol for every function and trampoline.
+// `.symtab` and `.strtab`: a symbol for every function, trampoline, and other piece of code.
 //
 // Names are what somebody who looks at a profile wants to read: the index, which is how the module's
 // own tools speak of a function, and its name if it has one. All symbols are local, since nothing
@@ -20,7 +20,7 @@ struct SymbolTable: ~Copyable {
   static func encoded(
     _ input: ArtifactInput, textOffset: UInt64, textHeader: UInt16
   ) -> (symbols: SectionContents, strings: SectionContents, count: Int) {
-    let count = input.functions.count + input.trampolines.count * 2 + 1
+    let count = input.functions.count + input.trampolines.count * 2 + input.stubs.count + 1
     var table = SymbolTable(
       symbols: CodeBuffer(capacity: count * Int(ELF.symbolSize)), strings: CodeBuffer(capacity: count * 40),
       textOffset: textOffset, textHeader: textHeader)
@@ -48,6 +48,12 @@ struct SymbolTable: ~Copyable {
     for (type, pair) in input.trampolines.enumerated() {
       table.add(pair.entry, type: type, suffix: "]::enter")
       table.add(pair.exit, type: type, suffix: "]::exit")
+    }
+    for stub in input.stubs {
+      table.begin(stub.code)
+      table.put("wasm[0]::stub::")
+      table.put(stub.name)
+      table.strings.put8(0)
     }
     return table.finish()
   }

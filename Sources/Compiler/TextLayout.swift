@@ -12,6 +12,7 @@ final class TextLayout {
   private let stubs: CodeChunk
   private var functions: [CodeRange] = []
   private var trampolines: [TypeTrampolines] = []
+  private var otherCode: [TextStub] = []
   private var addressMap: [CodeRun] = []
   private var traps: [CodeRun] = []
   private var ehFrame: [UInt8] = []
@@ -111,9 +112,15 @@ final class TextLayout {
         stackPointerRanges: record.stackPointerRanges)
       places[symbol] = CodeRange(textOffset: UInt32(offset), size: record.size)
     }
+    if let resolver = places[environment.resolveSymbol] {
+      otherCode.append(TextStub(name: "resolve_element", code: resolver))
+    }
     for k in 0..<builder.islandCount {
       let island = builder.island(k)
       unwind.addFrameless(textOffset: island.textOffset, size: UInt32(island.size))
+      otherCode.append(
+        TextStub(
+          name: "veneers", code: CodeRange(textOffset: UInt32(island.textOffset), size: UInt32(island.size))))
     }
     trampolines = [TypeTrampolines](repeating: TypeTrampolines(), count: typeCount)
     for (type, entry, exit) in entrySymbols {
@@ -153,6 +160,7 @@ final class TextLayout {
     input.textSize = UInt64(textSize)
     input.functions = functions
     input.trampolines = trampolines
+    input.stubs = otherCode
     input.ehFrame = ehFrame
     input.addressMap = addressMap
     input.traps = traps

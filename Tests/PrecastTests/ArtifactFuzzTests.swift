@@ -72,8 +72,12 @@ private struct Reader {
   mutating func read(_ bytes: [UInt8], loading: Bool) {
     bytes.withUnsafeBytes { buffer in
       let region = ByteRegion(base: buffer.baseAddress!, count: buffer.count)
-      guard let artifact = try? Artifact(region) else { return }
-      read(artifact)
+      do throws(ArtifactError) {
+        read(try Artifact(region))
+      } catch {
+        let explanation = ArtifactExplanation(region, error)
+        explanation.describe(.text, to: TextOutput { _ in true })
+      }
     }
     guard loading, let artifact = try? LoadedArtifact(bytes: bytes.span.bytes) else { return }
     loaded += 1
@@ -83,6 +87,12 @@ private struct Reader {
   private mutating func read(_ artifact: Artifact) {
     attempt { try artifact.verify() }
     attempt { _ = try ArtifactSummary(artifact).text }
+    // What `inspect --section` and `--functions` write goes nowhere.
+    for kind in SectionKind.allCases {
+      attempt { try artifact.describe(kind, .text, to: TextOutput { _ in true }) }
+    }
+    attempt { try artifact.describeFunctions(.json, to: TextOutput { _ in true }) }
+    _ = artifact.damagedPages()
     attempt { _ = try artifact.moduleInfo().exportsInDeclarationOrder() }
     guard let info = try? artifact.moduleInfo() else { return }
     for name in ["divide", "", "memory", "\u{10FFFF}"] { attempt { _ = try info.export(named: name) } }
