@@ -1,5 +1,6 @@
 // `.wasmtime.addrmap` and `.wasmtime.traps`: the two tables about code, over RunTable.swift.
 
+import CPrecastHost
 public import PrecastMachineCode
 
 /// `.wasmtime.addrmap`, read in place: from a code offset to the wasm offset of its operator.
@@ -20,6 +21,15 @@ public struct AddressMap: Sendable {
   ///
   /// - Returns: nil where the function has no entry at or before the offset.
   public func wasmOffset(functionTextOffset textOffset: UInt32, codeOffset: UInt32) throws(ArtifactError) -> UInt32? {
+    let (offset, overflow) = textOffset.addingReportingOverflow(codeOffset)
+    if !overflow {
+      switch table.find(offset) {
+      case .found(let function, let entry): return function == textOffset ? entry.value : nil
+      case .nothing: return nil
+      case .damaged: break
+      }
+    }
+    // Step by step, which finds out what is wrong.
     guard let row = try table.row(atOrBefore: textOffset), try table.textOffset(row) == textOffset else { return nil }
     return try table.entry(row: row, atOrBefore: codeOffset)?.value
   }
@@ -52,6 +62,13 @@ public struct TrapTable: Sendable {
 
   /// The trap code of the instruction at `textOffset`, if it is a trap site.
   public func code(textOffset: UInt32) throws(ArtifactError) -> UInt8? {
+    switch table.find(textOffset) {
+    case .found(let function, let entry):
+      return function &+ entry.codeOffset == textOffset ? UInt8(exactly: entry.value) : nil
+    case .nothing: return nil
+    case .damaged: break
+    }
+    // Step by step, which finds out what is wrong.
     guard let row = try table.row(atOrBefore: textOffset) else { return nil }
     let codeOffset = textOffset - (try table.textOffset(row))
     guard let entry = try table.entry(row: row, atOrBefore: codeOffset), entry.codeOffset == codeOffset else {
@@ -72,6 +89,31 @@ public struct TrapTable: Sendable {
 }
 
 extension RunTable {
+  /// What a query found.
+  enum Answer {
+    /// An entry, and the text offset of its function.
+    case found(function: UInt32, entry: RunEntry)
+    case nothing
+    case damaged
+  }
+
+  /// The last entry at or before `textOffset`, of the last function with entries that starts at or before it: the way that
+  /// queries take, in `precast_run_table.c`.
+  func find(_ textOffset: UInt32) -> Answer {
+    var entry = unsafe precast_run_entry()
+    let kind = self.kind == .addressMap ? PRECAST_RUN_ADDRESS_MAP : PRECAST_RUN_TRAPS
+    // The region's bytes stay mapped as long as it is used, and its guard in place.
+    switch unsafe precast_run_lookup(
+      region.baseAddress, region.count, kind, textOffset, region.pages, true, &entry)
+    {
+    case PRECAST_RUN_FOUND:
+      return unsafe .found(
+        function: entry.function, entry: RunEntry(codeOffset: entry.code_offset, value: entry.value))
+    case PRECAST_RUN_NONE: return .nothing
+    default: return .damaged
+    }
+  }
+
   /// All entries of the function at `textOffset`, in order.
   func entries(functionTextOffset textOffset: UInt32) throws(ArtifactError) -> [RunEntry] {
     guard let row = try row(atOrBefore: textOffset), try self.textOffset(row) == textOffset else { return [] }

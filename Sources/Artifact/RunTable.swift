@@ -42,7 +42,7 @@
 // delta and the value (zigzag of the wasm delta modulo 2^32), each as a 6-bit width and so many
 // bits. The first entry's code delta counts from -1.
 //
-// `precast_trap_lookup` in `precast_trap_table.c` reads the same bytes from a signal handler.
+// `precast_trap_lookup` in `precast_run_table.c` reads the same bytes from a signal handler.
 
 /// Numbers of the layout.
 enum RunTableLayout {

@@ -1,7 +1,7 @@
 /// Why generated code stopped: the value stored for a trap site in `.wasmtime.traps`.
 ///
 /// The numbers are part of the artifact format and of the C side of the host support
-/// (`precast_trap_table.h` and `precast_activation.h` repeat those they need); never reuse one.
+/// (`precast_run_table.h` and `precast_activation.h` repeat those they need); never reuse one.
 public enum TrapCode: UInt8, Sendable, CaseIterable, BitwiseCopyable {
   /// An `unreachable` instruction was executed.
   case unreachable = 1

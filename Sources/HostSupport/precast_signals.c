@@ -29,7 +29,7 @@
 #include "precast_code_registry.h"
 #include "precast_lost_page.h"
 #include "precast_thread.h"
-#include "precast_trap_table.h"
+#include "precast_run_table.h"
 
 static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
 #define SIGNALS (sizeof signals / sizeof signals[0])

@@ -60,9 +60,14 @@ extension LoadedArtifact {
   /// table cannot be read.
   public func trapCode(at pc: UInt) -> UInt8 {
     let textOffset = pc &- textBase
-    guard textOffset < UInt(textSize), let traps = try? artifact.section(.traps) else { return 0 }
-    // The table is mapped as long as this object lives.
-    return unsafe precast_trap_lookup(traps.baseAddress, traps.count, UInt64(textOffset), pages.pointer)
+    guard textOffset < UInt(textSize), let offset = UInt32(exactly: textOffset),
+      let traps = try? artifact.section(.traps)
+    else { return 0 }
+    do throws(ArtifactError) {
+      return try TrapTable(traps).code(textOffset: offset) ?? 0
+    } catch {
+      return TrapCode.damagedArtifact.rawValue
+    }
   }
 
   /// Address of a defined function's code, by its index in the function index space (imported

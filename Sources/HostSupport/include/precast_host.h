@@ -15,5 +15,5 @@
 #include "precast_openat2.h"
 #include "precast_signals.h"
 #include "precast_stack_scan.h"
-#include "precast_trap_table.h"
+#include "precast_run_table.h"
 #include "precast_unwind.h"
