@@ -100,14 +100,14 @@ extension RunTable {
   /// The last entry at or before `textOffset`, of the last function with entries that starts at or before it: the way that
   /// queries take, in `precast_run_table.c`.
   func find(_ textOffset: UInt32) -> Answer {
-    var entry = unsafe precast_run_entry()
+    var entry = precast_run_entry()
     let kind = self.kind == .addressMap ? PRECAST_RUN_ADDRESS_MAP : PRECAST_RUN_TRAPS
     // The region's bytes stay mapped as long as it is used, and its guard in place.
     switch unsafe precast_run_lookup(
       region.baseAddress, region.count, kind, textOffset, region.pages, true, &entry)
     {
     case PRECAST_RUN_FOUND:
-      return unsafe .found(
+      return .found(
         function: entry.function, entry: RunEntry(codeOffset: entry.code_offset, value: entry.value))
     case PRECAST_RUN_NONE: return .nothing
     default: return .damaged

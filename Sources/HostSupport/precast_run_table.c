@@ -193,14 +193,15 @@ static bool decode(
   // Zero in the trap table, where a value stands for itself.
   uint32_t carry = kind == PRECAST_RUN_ADDRESS_MAP ? UINT32_MAX : 0;
   uint32_t code_offset = entry->code_offset, value = entry->value;
+  uint32_t last_offset = code_offset, last_value = value;
   uint64_t word = 0;
   unsigned left = 0;
-  for (; count > 0 && !reader->damaged; count--) {
+  for (; count > 0; count--) {
     if (left < 8) {
       // Behind the last code there are zeros for less than a byte: a run that says it has more is damaged.
       if (bits.offset >= bit_count) {
         reader->damaged = true;
-        break;
+        return false;
       }
       word = window(&bits);
       left = 64 - (unsigned)(bits.offset & 7);
@@ -215,15 +216,18 @@ static bool decode(
       value = (value & carry) + (found >> 16);
     } else {
       struct step step = long_step(reader, &bits, symbols, kind);
+      if (reader->damaged) return false;
       left = 0;
       code_offset += step.code_delta;
       value = (value & carry) + step.value;
     }
     if (code_offset > target) break;
-    entry->code_offset = code_offset;
-    entry->value = value;
+    last_offset = code_offset;
+    last_value = value;
     has_entry = true;
   }
+  entry->code_offset = last_offset;
+  entry->value = last_value;
   return has_entry;
 }
 
