@@ -46,16 +46,24 @@ struct part {
   uint64_t end;
 };
 
-static bool may_read(struct reader *reader, uint64_t offset, size_t size) {
+/// The way of a read whose page is not known to be good yet, or that does not fit.
+static __attribute__((noinline, cold)) bool may_read_after_check(struct reader *reader, uint64_t offset, size_t size) {
   if (offset > reader->size || size > reader->size - offset) {
     reader->damaged = true;
   } else if (
-      reader->pages && size > 0 && !precast_checked_pages_are_good(reader->pages, reader->base + offset, size) &&
+      reader->pages && size > 0 &&
       precast_checked_pages_first_bad(reader->pages, reader->base + offset, size, reader->may_remember) !=
           UINT64_MAX) {
     reader->damaged = true;
   }
   return !reader->damaged;
+}
+
+static inline bool may_read(struct reader *reader, uint64_t offset, size_t size) {
+  bool fits = offset <= reader->size && size <= reader->size - offset;
+  bool is_good = !reader->pages || precast_checked_pages_are_good(reader->pages, reader->base + offset, size);
+  if (__builtin_expect(fits && size > 0 && is_good, 1)) return !reader->damaged;
+  return may_read_after_check(reader, offset, size);
 }
 
 static uint32_t load32(const uint8_t *bytes) {
@@ -64,11 +72,11 @@ static uint32_t load32(const uint8_t *bytes) {
   return value;
 }
 
-static uint32_t read8(struct reader *reader, uint64_t offset) {
+static inline uint32_t read8(struct reader *reader, uint64_t offset) {
   return may_read(reader, offset, 1) ? reader->base[offset] : 0;
 }
 
-static uint32_t read32(struct reader *reader, uint64_t offset) {
+static inline uint32_t read32(struct reader *reader, uint64_t offset) {
   return may_read(reader, offset, 4) ? load32(reader->base + offset) : 0;
 }
 
