@@ -82,7 +82,7 @@ test-wasm: setup-test
 	chmod 644 TestData/Command/guest.wasm
 	clang-19 --target=wasm32-wasi -O2 -Wall -Wextra -Wl,--strip-debug -o TestData/Load/hello.wasm TestData/Load/hello.c
 	chmod 644 TestData/Load/hello.wasm
-	for text in TestData/Command/*.wat; do $(WITH) wasm-tools parse $$text -o $${text%.wat}.wasm; done
+	for text in TestData/Command/*.wat TestData/Load/*.wat; do $(WITH) wasm-tools parse $$text -o $${text%.wat}.wasm; done
 
 # The kernels of the benchmark suite. Neither side may fuse a multiplication with an addition, or the results would differ by
 # architecture. Needs clang 19 and wasi-libc; the expected outputs come from the native build.

@@ -48,6 +48,11 @@ struct PeerLibrary {
   func load(_ artifact: String, runs: Int, pooling: Bool) -> Command {
     Command(program: driver, arguments: [library, "load", artifact, "\(runs)"] + (pooling ? ["pooling"] : []))
   }
+
+  /// A run of the driver that prints times of calls.
+  func call(_ artifact: String, batches: Int) -> Command {
+    Command(program: driver, arguments: [library, "call", artifact, "\(batches)"])
+  }
 }
 
 /// The files that a pattern of the shell's kind matches.

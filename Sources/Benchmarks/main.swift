@@ -7,10 +7,12 @@
 //       load      loading and instantiating, in process, from a hello world to 200,000 functions
 //       process   whole processes that do next to nothing
 //       sizes     an artifact's parts
+//       call      calls from the host into wasm, from wasm to the host, and in wasm
 //       lookup    questions about addresses (lookup FILE.cwasm: in that artifact)
 //       scale     10,000 artifacts at once (scale N: so many)
 //
 //     precast-bench load FILE.cwasm [RUNS]           one artifact, in this process: four lines for scripts
+//     precast-bench call FILE.cwasm [BATCHES] [KIND] calls, in this process, of one kind or of all
 //     precast-bench suite [--runs N] [--only NAME]... [--json]
 //                                                    kernels and programs: the code that compilers make of them
 //
@@ -21,13 +23,15 @@ import Glibc
 
 /// What the words of the command line ask for.
 struct Options {
-  static let all = ["compile", "run", "load", "process", "sizes", "lookup", "scale"]
+  static let all = ["compile", "run", "load", "process", "sizes", "call", "lookup", "scale"]
 
   var benchmarks: Set<String> = []
   var runs = 3
   var json = false
   /// An artifact to load, and how often.
   var artifact: (path: String, runs: Int)?
+  /// An artifact to time calls with, how often, and which.
+  var calls: (path: String, batches: Int, only: String?)?
   /// An artifact to look up places in.
   var lookup: String?
   /// How many artifacts to load at once.
@@ -38,6 +42,11 @@ struct Options {
     if words.first == "load", let path = words.dropFirst().first, !path.hasPrefix("-"), !Self.all.contains(path) {
       let runs = words.dropFirst(2).first
       artifact = (path, runs.flatMap { Int($0) }.map { max(1, $0) } ?? 201)
+      return
+    }
+    if words.first == "call", let path = words.dropFirst().first, !path.hasPrefix("-"), !Self.all.contains(path) {
+      let batches = words.dropFirst(2).first
+      calls = (path, batches.flatMap { Int($0) }.map { max(1, $0) } ?? 101, words.dropFirst(3).first)
       return
     }
     while let word = words.popFirst() {
@@ -61,7 +70,8 @@ struct Options {
       default:
         throw BenchmarkError(
           "usage: precast-bench [\(Self.all.joined(separator: "] ["))] [--runs N] [--json]\n"
-            + "       precast-bench load FILE.cwasm [RUNS]")
+            + "       precast-bench load FILE.cwasm [RUNS]\n"
+            + "       precast-bench call FILE.cwasm [BATCHES] [KIND]")
       }
     }
     if benchmarks.isEmpty { benchmarks = Set(Self.all) }
@@ -79,6 +89,9 @@ func main() throws(BenchmarkError) {
     let times = try LoadTimes(artifact: path, runs: runs)
     return print(times.text)
   }
+  if let (path, batches, only) = options.calls {
+    return print(try CallTimes(artifact: path, batches: batches, only: only).text)
+  }
   let bench = try Workbench(runs: options.runs)
   var report = Report()
   for name in Options.all where options.benchmarks.contains(name) {
@@ -88,6 +101,7 @@ func main() throws(BenchmarkError) {
     case "load": try bench.load(&report)
     case "process": try bench.process(&report)
     case "sizes": try bench.sizes(&report)
+    case "call": try bench.call(&report)
     case "lookup": try bench.lookup(&report, artifact: options.lookup)
     default: try bench.scale(&report, count: options.scale)
     }

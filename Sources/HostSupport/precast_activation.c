@@ -1,7 +1,7 @@
 // Entering wasm, and walking the stack it leaves behind.
 //
 // Entering is on the path of every call from the host, so it does only what a trap will need: one
-// thread-local read, the stack limit, and two links (the thread's chain, which handler and stack
+// read of thread-local data, the stack limit, and two links (the thread's chain, which handler and stack
 // walk follow, and the store's, which generated code follows). The thread is prepared once.
 //
 // Wasm functions keep frame pointers, so a walk needs no tables:
@@ -79,6 +79,8 @@ static __attribute__((noinline, cold)) void overflow(
   struct sink sink = {.frames = thread->trap_frames, .capacity = thread->trap_frames ? PRECAST_TRAP_FRAMES : 0};
   walk_outer(activation->previous, 1, &sink);
   activation->trap_code = PRECAST_TRAP_STACK_OVERFLOW;
+  activation->trap_signal = 0;
+  activation->trap_frames = thread->trap_frames;
   activation->trap_pc = 0;
   activation->trap_frame_pointer = 0;
   activation->trap_fault_address = 0;
@@ -86,50 +88,100 @@ static __attribute__((noinline, cold)) void overflow(
   activation->trap_frames_truncated = sink.truncated;
 }
 
-uint64_t precast_enter(
-    precast_entry entry, void *context, const void *code, void *slots, struct precast_store_context *store,
-    struct precast_activation *activation) {
-  struct precast_thread *thread = &precast_thread;
-  if (__builtin_expect(!thread->ready, 0)) precast_thread_prepare(thread);
+/// The least stack pointer that the thread's stack allows; `sp` is the current one, roughly.
+static inline uint64_t thread_limit(const struct precast_thread *thread, uint64_t sp) {
+  if (sp - thread->stack_low < thread->stack_size) return thread->stack_low + PRECAST_STACK_RESERVE;
+  return less_or_zero(sp, UNKNOWN_STACK - PRECAST_STACK_RESERVE);
+}
 
-  uint64_t sp = (uint64_t)(uintptr_t)__builtin_frame_address(0);
-  struct precast_activation *outer = thread->current;
-  uint64_t limit;
-  if (__builtin_expect(sp - thread->stack_low < thread->stack_high - thread->stack_low, 1)) {
-    limit = thread->stack_low + PRECAST_STACK_RESERVE;
-  } else {
-    limit = less_or_zero(sp, UNKNOWN_STACK - PRECAST_STACK_RESERVE);
-  }
+/// What all ways to enter have in common. What is needed behind the call is read again from the activation, so that
+/// nothing has to be kept in registers that would have to be saved first: the trampoline saves them all a moment later.
+static inline __attribute__((always_inline)) uint64_t enter(
+    void *context, const void *code, void *slots, struct precast_activation *activation, precast_entry entry,
+    struct precast_store_context *store, uint64_t sp, uint64_t limit) {
+  struct precast_activation *outer = precast_thread.current;
   if (store->max_wasm_stack != 0) limit = larger(limit, less_or_zero(sp, store->max_wasm_stack));
   if (outer) limit = larger(limit, outer->stack_limit);
 
   activation->resume_program_counter = (uint64_t)(uintptr_t)entry;
   activation->entry_frame_pointer = 0;
+  activation->exit_frame_pointer = 0;
   activation->previous = outer;
   activation->store = store;
   activation->saved_store_activation = store->activation;
   activation->saved_stack_limit = store->stack_limit;
   activation->stack_limit = limit;
-  activation->exit_frame_pointer = 0;
   activation->trap_code = 0;
-  activation->trap_signal = 0;
-  activation->trap_frames = thread->trap_frames;
-  activation->trap_frame_count = 0;
-  activation->trap_frames_truncated = false;
   if (__builtin_expect(sp < limit, 0)) {
-    overflow(thread, activation);
+    overflow(&precast_thread, activation);
     return 1;
   }
-
   store->stack_limit = limit;
   store->activation = activation;
-  thread->current = activation;
+  precast_thread.current = activation;
   uint64_t result = entry(context, code, slots, activation);
-  thread->current = outer;
+  store = activation->store;
+  precast_thread.current = activation->previous;
   store->activation = activation->saved_store_activation;
   store->stack_limit = activation->saved_stack_limit;
   return result;
 }
+
+/// An activation that ended without a trap has no frames, and no fields that say so yet.
+static void complete(struct precast_activation *activation) {
+  if (activation->trap_code != 0) return;
+  activation->trap_signal = 0;
+  activation->trap_pc = 0;
+  activation->trap_frame_pointer = 0;
+  activation->trap_fault_address = 0;
+  activation->trap_frames = NULL;
+  activation->trap_frame_count = 0;
+  activation->trap_frames_truncated = false;
+}
+
+uint64_t precast_enter(
+    precast_entry entry, void *context, const void *code, void *slots, struct precast_store_context *store,
+    struct precast_activation *activation) {
+  if (__builtin_expect(!precast_thread.ready, 0)) precast_thread_prepare(&precast_thread);
+  uint64_t sp = (uint64_t)(uintptr_t)__builtin_frame_address(0);
+  uint64_t limit = thread_limit(&precast_thread, sp);
+  uint64_t result = enter(context, code, slots, activation, entry, store, sp, limit);
+  if (__builtin_expect(result != 0, 0)) complete(activation);
+  return result;
+}
+
+static __attribute__((noinline, cold)) uint64_t keep_failure(struct precast_activation *activation) {
+  complete(activation);
+  precast_thread.failure = *activation;
+  return 1;
+}
+
+/// `precast_call` where the thread is new, or runs on a stack that is not its own; or without a trampoline.
+static __attribute__((noinline, cold)) uint64_t uncommon_call(
+    const struct precast_function *function, void *slots, struct precast_store_context *store) {
+  struct precast_activation activation;
+  if (!function->entry) return PRECAST_NO_ENTRY;
+  uint64_t result = precast_enter(
+      function->entry, function->context, function->code, slots, store, &activation);
+  return result ? keep_failure(&activation) : 0;
+}
+
+uint64_t precast_call(
+    const struct precast_function *function, void *slots, struct precast_store_context *store) {
+  struct precast_activation activation;
+  // The activation is at the end of this frame. (A frame pointer would be one more register to save.)
+  uint64_t sp = (uint64_t)(uintptr_t)&activation;
+  uint64_t low = precast_thread.stack_low;
+  if (__builtin_expect(sp - low >= precast_thread.stack_size || !function->entry, 0)) {
+    return uncommon_call(function, slots, store);
+  }
+  uint64_t result = enter(
+      function->context, function->code, slots, &activation, function->entry, store, sp, low + PRECAST_STACK_RESERVE);
+  if (__builtin_expect(result != 0, 0)) return keep_failure(&activation);
+  return 0;
+}
+
+const struct precast_activation *precast_call_failure(void) { return &precast_thread.failure; }
 
 struct precast_activation *precast_current_activation(void) { return precast_thread.current; }
 

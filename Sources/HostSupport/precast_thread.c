@@ -60,6 +60,7 @@ static void thread_ended(void *argument) {
   thread->mapping = NULL;
   // A destructor that runs after this one and enters wasm prepares the thread again.
   thread->ready = false;
+  thread->stack_size = 0;
   if (mapping) munmap(mapping, size);
 }
 
@@ -104,6 +105,7 @@ static void find_bounds(struct precast_thread *thread) {
 void precast_thread_prepare(struct precast_thread *thread) {
   thread->ready = true;
   find_bounds(thread);
+  thread->stack_size = thread->stack_high - thread->stack_low;
   pthread_once(&once, make_key);
   if (!have_key) return;
 

@@ -11,6 +11,8 @@ struct precast_thread {
   /// The stack's bounds; both 0 when they are not known.
   uint64_t stack_low;
   uint64_t stack_high;
+  /// `stack_high - stack_low`; 0 until the thread is ready, so that one comparison asks both.
+  uint64_t stack_size;
   /// `PRECAST_TRAP_FRAMES` frames, or null.
   struct precast_frame *trap_frames;
   /// What is given back at the thread's end: frame buffer and alternate signal stack.
@@ -20,6 +22,8 @@ struct precast_thread {
   void *alternate_stack;
   /// 1 + the thread's reader counter in the code registry; 0: none chosen yet.
   uint32_t reader_stripe;
+  /// How the last `precast_call` that failed ended.
+  struct precast_activation failure;
 };
 
 /// Initial-exec, because the handler reads it: the general model may allocate at first use.

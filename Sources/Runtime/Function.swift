@@ -5,17 +5,18 @@
 // their module, and host functions, which a host calls without going through machine code at all; the exit trampoline in
 // their block is for wasm callers.
 
-import CPrecastHost
+public import CPrecastHost
 import PrecastArtifact
 public import PrecastWasm
 
-/// The block behind a `funcref`; see `FunctionReferenceLayout`, which generated code uses.
+/// The block behind a `funcref`; see `FunctionReferenceLayout`, which generated code uses, and `struct precast_function`.
+@usableFromInline
 struct FunctionReferenceBlock {
   var code: UInt
   var context: UInt
   var signature: UInt32
   /// Slots that a call needs: of parameters or results, whichever are more. Not looked at by generated code.
-  var slotCount: UInt32
+  @usableFromInline var slotCount: UInt32
   var entryTrampoline: UInt
 }
 
@@ -27,7 +28,7 @@ public struct Function: Equatable {
   /// The store that the function belongs to.
   public let store: Store
   // Owned by the store's arena.
-  let reference: UnsafeMutablePointer<FunctionReferenceBlock>
+  @usableFromInline let reference: UnsafeMutablePointer<FunctionReferenceBlock>
 
   init(store: Store, reference: UnsafeMutablePointer<FunctionReferenceBlock>) {
     self.store = store
@@ -57,8 +58,8 @@ public struct Function: Equatable {
         .typeMismatch, "argument \(index) is \(argument.type), but the function's type is \(type)")
     }
     let count = max(type.parameters.count, type.results.count)
-    let taken = store.takeSlots(count)
-    defer { store.giveBack(taken) }
+    let taken = store.slotStack.take(count)
+    defer { store.slotStack.giveBack(taken) }
     let slots = unsafe ValueSlots(base: taken.base, count: count, store: store)
     for (index, argument) in arguments.enumerated() { try slots.setValue(index, argument) }
     try enter(slots)
@@ -77,12 +78,13 @@ public struct Function: Equatable {
   ///
   /// - Parameter slotCount: the number of parameters or results, whichever are more. A smaller one is raised to it.
   /// - Throws: what `prepare`, `finish` and the function throw.
+  @inlinable @inline(__always)
   public func invokeRaw<R>(
     slotCount: Int, prepare: (borrowing ValueSlots) throws -> Void, finish: (borrowing ValueSlots) throws -> R
   ) throws -> R {
     let count = unsafe max(slotCount, Int(reference.pointee.slotCount))
-    let taken = store.takeSlots(count)
-    defer { store.giveBack(taken) }
+    let taken = store.slotStack.take(count)
+    defer { store.slotStack.giveBack(taken) }
     let slots = unsafe ValueSlots(base: taken.base, count: count, store: store)
     try prepare(slots)
     try enter(slots)
@@ -90,22 +92,25 @@ public struct Function: Equatable {
   }
 
   /// Enters the function with its arguments in `slots`, which must be enough for parameters and results.
-  @usableFromInline
+  //
+  // In the embedder's code there is one call, of C, and a branch. The store is what keeps the block alive.
+  @inlinable @inline(__always)
   func enter(_ slots: borrowing ValueSlots) throws {
-    let block = unsafe reference.pointee
-    guard block.entryTrampoline != 0 else {
-      guard HostFunctionEntity.isHostContext(block.context) else {
-        throw RuntimeError(.damagedArtifact, "the artifact has no trampoline for functions of type \(type)")
-      }
-      let entity = HostFunctionEntity.from(context: block.context)
-      return try unsafe entity.body(Caller(store: store, context: nil), slots)
+    let outcome = unsafe precast_call(
+      UnsafeRawPointer(reference).assumingMemoryBound(to: precast_function.self), slots.base, store.context)
+    withExtendedLifetime(store) {}
+    if outcome != 0 { try finish(outcome, slots) }
+  }
+
+  /// What is left to do when `precast_call` has not returned 0: throws, or calls a host function.
+  @usableFromInline @inline(never)
+  func finish(_ outcome: UInt64, _ slots: borrowing ValueSlots) throws {
+    guard outcome == PRECAST_NO_ENTRY else { throw store.takeFailure() }
+    let context = unsafe reference.pointee.context
+    guard HostFunctionEntity.isHostContext(context) else {
+      throw RuntimeError(.damagedArtifact, "the artifact has no trampoline for functions of type \(type)")
     }
-    var activation = unsafe precast_activation()
-    let failed = unsafe precast_enter(
-      unsafeBitCast(block.entryTrampoline, to: precast_entry.self),
-      UnsafeMutableRawPointer(bitPattern: block.context), UnsafeRawPointer(bitPattern: block.code), slots.base,
-      store.context, &activation)
-    if failed != 0 { throw unsafe store.takeFailure(&activation) }
+    try unsafe HostFunctionEntity.from(context: context).body(Caller(store: store, context: nil), slots)
   }
 }
 
@@ -126,8 +131,10 @@ extension Store {
     return unsafe UInt64(UInt(bitPattern: function.reference))
   }
 
-  /// What to throw after `precast_enter` has returned 1.
-  func takeFailure(_ activation: UnsafeMutablePointer<precast_activation>) -> any Error {
+  /// What to throw after `precast_call` has returned 1.
+  func takeFailure() -> any Error {
+    // This thread's, until its next call that fails.
+    let activation = unsafe precast_call_failure().unsafelyUnwrapped
     let code = unsafe activation.pointee.trap_code
     if let error = pendingError, code == 0 || code == UInt32(TrapCode.hostError.rawValue) {
       pendingError = nil

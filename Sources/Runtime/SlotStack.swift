@@ -13,9 +13,20 @@ import PrecastWasm
 struct TakenSlots {
   // Memory of the stack, which its store keeps.
   @usableFromInline let base: UnsafeMutableRawPointer
-  let top: UnsafeMutableRawPointer
-  let end: UnsafeMutableRawPointer
-  let chunk: UnsafeMutablePointer<SlotStack.Chunk>?
+  @usableFromInline let top: UnsafeMutableRawPointer
+  @usableFromInline let end: UnsafeMutableRawPointer
+  @usableFromInline let chunk: UnsafeMutablePointer<SlotStack.Chunk>?
+
+  @inlinable @inline(__always)
+  init(
+    base: UnsafeMutableRawPointer, top: UnsafeMutableRawPointer, end: UnsafeMutableRawPointer,
+    chunk: UnsafeMutablePointer<SlotStack.Chunk>?
+  ) {
+    unsafe self.base = base
+    unsafe self.top = top
+    unsafe self.end = end
+    unsafe self.chunk = chunk
+  }
 }
 
 /// A stack of 16-byte slots, in chunks that never move: calls that are under way point into them.
@@ -23,9 +34,11 @@ struct TakenSlots {
 /// A view of its state, which stands in the store's block: checking access to a class's fields would cost more than the
 /// rest.
 @safe
+@usableFromInline
 struct SlotStack {
   /// The head of a chunk; its slots follow.
   @safe
+  @usableFromInline
   struct Chunk {
     // The next chunk, owned by this one.
     var next: UnsafeMutablePointer<Chunk>?
@@ -43,11 +56,12 @@ struct SlotStack {
 
   /// Where the next slot is.
   @safe
+  @usableFromInline
   struct State {
     // In the current chunk; before there is one, both are the same address, which nobody reads.
-    var top: UnsafeMutableRawPointer
-    var end: UnsafeMutableRawPointer
-    var current: UnsafeMutablePointer<Chunk>?
+    @usableFromInline var top: UnsafeMutableRawPointer
+    @usableFromInline var end: UnsafeMutableRawPointer
+    @usableFromInline var current: UnsafeMutablePointer<Chunk>?
     var first: UnsafeMutablePointer<Chunk>?
 
     init() {
@@ -59,10 +73,11 @@ struct SlotStack {
   }
 
   // In the store's block, valid as long as the store.
-  private let state: UnsafeMutablePointer<State>
+  @usableFromInline let state: UnsafeMutablePointer<State>
   private static let firstCapacity = 64
   private static let laterCapacity = 1024
 
+  @inlinable @inline(__always)
   init(_ state: UnsafeMutablePointer<State>) { unsafe self.state = state }
 
   private static func slots(_ chunk: UnsafeMutablePointer<Chunk>) -> UnsafeMutableRawPointer {
@@ -79,6 +94,7 @@ struct SlotStack {
   }
 
   /// Takes `count` slots, which are the caller's until `giveBack`. Last in, first out.
+  @inlinable @inline(__always)
   func take(_ count: Int) -> TakenSlots {
     let (top, end, chunk) = unsafe (state.pointee.top, state.pointee.end, state.pointee.current)
     if unsafe end - top >= count * 16 {
@@ -89,14 +105,15 @@ struct SlotStack {
   }
 
   /// Gives back the slots that were taken last.
+  @inlinable @inline(__always)
   func giveBack(_ taken: TakenSlots) {
     unsafe state.pointee.top = taken.top
     unsafe state.pointee.end = taken.end
     unsafe state.pointee.current = taken.chunk
   }
 
-  @inline(never)
-  private func takeFromNextChunk(_ count: Int) -> TakenSlots {
+  @inline(never) @usableFromInline
+  func takeFromNextChunk(_ count: Int) -> TakenSlots {
     let (top, end) = unsafe (state.pointee.top, state.pointee.end)
     let next: UnsafeMutablePointer<Chunk>
     let current = unsafe state.pointee.current
@@ -155,6 +172,6 @@ struct SlotStack {
 }
 
 extension Store {
-  @usableFromInline func takeSlots(_ count: Int) -> TakenSlots { slotStack.take(count) }
-  @usableFromInline func giveBack(_ taken: TakenSlots) { slotStack.giveBack(taken) }
+  /// The slots of calls from the host.
+  @inlinable var slotStack: SlotStack { @inline(__always) get { unsafe SlotStack(slots) } }
 }

@@ -6,7 +6,7 @@
 // makes a store for each, or for each batch: a store is small. The exception are host objects behind `externref`s, which
 // can be big and are given back while the store lives (`ExternCollector.swift`).
 
-import CPrecastHost
+public import CPrecastHost
 import PrecastWasm
 import PrecastArtifact
 
@@ -58,6 +58,10 @@ public final class Store {
 
   // What is reached through plain addresses, in one piece. Allocated in `init`, freed in `deinit`.
   private let block: UnsafeMutablePointer<StoreBlock>
+  /// The part of the block that generated code sees.
+  @usableFromInline let context: UnsafeMutablePointer<precast_store_context>
+  /// The part of the block that calls from the host take their slots from.
+  @usableFromInline let slots: UnsafeMutablePointer<SlotStack.State>
   /// Distinguishes this store's references from other stores'.
   let number: UInt64
   /// The error with which a host function ended, on its way to the outermost call.
@@ -83,6 +87,8 @@ public final class Store {
     number = StoreNumber.next()
     unsafe block = UnsafeMutablePointer<StoreBlock>.allocate(capacity: 1)
     unsafe block.initialize(to: StoreBlock())
+    unsafe context = StoreBlock.context(block)
+    unsafe slots = StoreBlock.slots(block)
     unsafe block.pointee.context.max_wasm_stack = UInt64(engine.configuration.maximumWasmStack)
     unsafe block.pointee.context.opaque = Unmanaged.passUnretained(self).toOpaque()
   }
@@ -96,9 +102,6 @@ public final class Store {
     unsafe block.deallocate()
   }
 
-  /// The part that generated code sees.
-  var context: UnsafeMutablePointer<precast_store_context> { unsafe StoreBlock.context(block) }
-  var slotStack: SlotStack { unsafe SlotStack(StoreBlock.slots(block)) }
   var arena: Arena { unsafe Arena(state: StoreBlock.arena(block)) }
 
   /// The store of a context.

@@ -20,7 +20,7 @@ public struct ValueSlots: ~Copyable {
   // The store outlives every call in it.
   @usableFromInline unowned(unsafe) let store: Store
 
-  @usableFromInline
+  @inlinable @inline(__always)
   init(base: UnsafeMutableRawPointer, count: Int, store: Store) {
     unsafe self.base = base
     self.count = count

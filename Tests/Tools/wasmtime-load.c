@@ -2,10 +2,12 @@
 //
 //     wasmtime-load LIBRARY compile MODULE.wasm ARTIFACT
 //     wasmtime-load LIBRARY load ARTIFACT RUNS [pooling]
+//     wasmtime-load LIBRARY call ARTIFACT BATCHES
 //
 // LIBRARY is libwasmtime.so, such as the one inside the PyPI package `wasmtime`. `load` prints the same four lines as
 // `precast-bench load`; `pooling` instantiates with the pooling allocator in place of the default, on-demand one. Imports are
-// functions that trap, resolved before the clock starts (an `instance_pre`), which is the fastest way that the API has.
+// functions that trap, resolved before the clock starts (an `instance_pre`), which is the fastest way that the API has. `call` prints what
+// `precast-bench call` does, for TestData/Load/calls.wasm, by the calls of the API that check and convert nothing.
 //
 // The prototypes are those of wasmtime's headers (wasmtime/module.h, linker.h, ...), of which only these few are needed.
 
@@ -37,6 +39,29 @@ typedef struct {
 typedef struct {
   uint64_t words[8];
 } instance;
+
+/// `wasmtime_func_t`, `wasmtime_val_raw_t`, `wasmtime_extern_t` (of which `kind` 0 is a function).
+typedef struct {
+  uint64_t store;
+  void *function;
+} function;
+typedef union {
+  int32_t i32;
+  uint64_t words[2];
+} raw_value;
+typedef struct {
+  uint8_t kind;
+  union {
+    function function;
+    uint64_t words[3];
+  } of;
+} external;
+typedef struct wasm_functype function_type;
+typedef struct wasm_valtype value_type;
+typedef struct {
+  size_t size;
+  value_type **data;
+} type_vec;
 
 static void *library;
 
@@ -198,6 +223,119 @@ static int load(const char *artifact, size_t runs, bool pooling) {
   return 0;
 }
 
+static trap *host_add(void *state, void *caller, raw_value *slots, size_t count) {
+  slots[0].i32 += slots[1].i32;
+  return NULL;
+}
+
+static void report_call(const char *name, double *times, size_t count) {
+  for (size_t i = 1; i < count; i++) {
+    for (size_t k = i; k > 0 && times[k - 1] > times[k]; k--) {
+      double greater = times[k - 1];
+      times[k - 1] = times[k];
+      times[k] = greater;
+    }
+  }
+  printf("%s: min %.2f median %.2f ns\n", name, times[0], (times[(count - 1) / 2] + times[count / 2]) / 2);
+}
+
+static int call(const char *artifact, size_t batches) {
+  FUNCTION(error *, wasmtime_module_deserialize_file, engine *, const char *, module **);
+  FUNCTION(store *, wasmtime_store_new, engine *, void *, void (*)(void *));
+  FUNCTION(context *, wasmtime_store_context, store *);
+  FUNCTION(error *, wasmtime_instance_new, context *, module *, const external *, size_t, instance *, trap **);
+  FUNCTION(bool, wasmtime_instance_export_get, context *, const instance *, const char *, size_t, external *);
+  FUNCTION(void, wasmtime_func_new_unchecked, context *, const function_type *,
+           trap *(*)(void *, void *, raw_value *, size_t), void *, void (*)(void *), function *);
+  FUNCTION(error *, wasmtime_func_call_unchecked, context *, const function *, raw_value *, size_t, trap **);
+  FUNCTION(function_type *, wasm_functype_new, type_vec *, type_vec *);
+  FUNCTION(value_type *, wasm_valtype_new, uint8_t);
+  FUNCTION(void, wasm_valtype_vec_new, type_vec *, size_t, value_type *const *);
+
+  engine *engine = make_engine(false);
+  module *made;
+  check(wasmtime_module_deserialize_file(engine, artifact, &made), artifact);
+  context *context = wasmtime_store_context(wasmtime_store_new(engine, NULL, NULL));
+  value_type *types[3] = {wasm_valtype_new(0), wasm_valtype_new(0), wasm_valtype_new(0)};
+  type_vec parameters, results;
+  wasm_valtype_vec_new(&parameters, 2, types);
+  wasm_valtype_vec_new(&results, 1, types + 2);
+  external imports[2] = {{0}, {0}};
+  wasmtime_func_new_unchecked(
+      context, wasm_functype_new(&parameters, &results), host_add, NULL, NULL, &imports[0].of.function);
+  imports[1] = imports[0];
+  instance instances[2];
+  trap *trap = NULL;
+  external add;
+  for (int i = 0; i < 2; i++) {
+    check(wasmtime_instance_new(context, made, imports, 2, &instances[i], &trap), "instantiate");
+    if (trap || !wasmtime_instance_export_get(context, &instances[i], "add", 3, &add)) return 1;
+    if (i == 0) imports[1] = add;
+  }
+  double *times = calloc(batches, sizeof *times), least = 0;
+  if (!times) return 1;
+
+  const uint32_t calls = 10000;
+  for (int with_arguments = 0; with_arguments < 2; with_arguments++) {
+    external callee = add;
+    if (!with_arguments && !wasmtime_instance_export_get(context, &instances[1], "nothing", 7, &callee)) return 1;
+    const size_t slots = with_arguments ? 2 : 0;
+    int32_t sum = 0;
+    for (size_t i = 0; i < batches + 1; i++) {
+      uint64_t start = now();
+      for (uint32_t k = 0; k < calls; k++) {
+        raw_value values[2];
+        if (with_arguments) {
+          values[0].i32 = sum;
+          values[1].i32 = (int32_t)k;
+        }
+        error *failure = wasmtime_func_call_unchecked(context, &callee.of.function, values, slots, &trap);
+        if (failure || trap) return 1;
+        if (with_arguments) sum = values[0].i32;
+      }
+      if (i > 0) times[i - 1] = (double)(now() - start) / calls;
+    }
+    report_call(with_arguments ? "enter, raw, (i32 i32) -> i32" : "enter, raw, ()", times, batches);
+  }
+
+  const struct {
+    const char *name, *export;
+    int32_t element;
+  } loops[] = {
+      {"", "empty", -1},
+      {"host function, raw", "host", -1},
+      {"direct call", "direct", -1},
+      {"imported function", "imported", -1},
+      {"call_indirect, same instance", "indirect", 0},
+      {"call_indirect, other instance", "indirect", 1},
+  };
+  const int32_t rounds = 100000;
+  for (size_t loop = 0; loop < sizeof loops / sizeof *loops; loop++) {
+    external callee;
+    const char *name = loops[loop].export;
+    if (!wasmtime_instance_export_get(context, &instances[1], name, strlen(name), &callee)) return 1;
+    for (size_t i = 0; i < batches + 2; i++) {
+      raw_value values[2];
+      values[0].i32 = rounds;
+      values[1].i32 = loops[loop].element;
+      uint64_t start = now();
+      error *failure =
+          wasmtime_func_call_unchecked(context, &callee.of.function, values, loops[loop].element < 0 ? 1 : 2, &trap);
+      uint64_t end = now();
+      if (failure || trap) return 1;
+      if (i >= 2) times[i - 2] = (double)(end - start) / rounds - least;
+      if (i >= 2 && times[i - 2] < 0) times[i - 2] = 0;
+    }
+    if (loop == 0) {
+      least = times[0];
+      for (size_t i = 1; i < batches; i++) least = times[i] < least ? times[i] : least;
+    } else {
+      report_call(loops[loop].name, times, batches);
+    }
+  }
+  return 0;
+}
+
 int main(int argc, char **argv) {
   if (argc >= 5 && (library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL))) {
     if (strcmp(argv[2], "compile") == 0) return compile(argv[3], argv[4]);
@@ -205,11 +343,13 @@ int main(int argc, char **argv) {
     if (strcmp(argv[2], "load") == 0 && runs > 0) {
       return load(argv[3], (size_t)runs, argc > 5 && strcmp(argv[5], "pooling") == 0);
     }
+    if (strcmp(argv[2], "call") == 0 && runs > 0) return call(argv[3], (size_t)runs);
   } else if (argc >= 5) {
     fprintf(stderr, "wasmtime-load: %s\n", dlerror());
     return 2;
   }
   fprintf(stderr, "usage: wasmtime-load LIBRARY compile MODULE.wasm ARTIFACT\n"
-                  "       wasmtime-load LIBRARY load ARTIFACT RUNS [pooling]\n");
+                  "       wasmtime-load LIBRARY load ARTIFACT RUNS [pooling]\n"
+                  "       wasmtime-load LIBRARY call ARTIFACT BATCHES\n");
   return 2;
 }

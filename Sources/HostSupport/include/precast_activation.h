@@ -137,6 +137,31 @@ uint64_t precast_enter(
     precast_entry entry, void *context, const void *code, void *slots, struct precast_store_context *store,
     struct precast_activation *activation);
 
+/// The block behind a function reference; `FunctionReferenceLayout` in ContextLayout.swift is the other statement of it.
+struct precast_function {
+  const void *code;
+  void *context;
+  /// Canonical signature number.
+  uint32_t signature;
+  /// Slots that a call needs. Not looked at here.
+  uint32_t slot_count;
+  /// Null for host functions.
+  precast_entry entry;
+};
+
+/// `precast_call`: the function has no entry trampoline, and nothing was entered.
+#define PRECAST_NO_ENTRY 2
+
+/// Enters a function as `precast_enter` does, with the activation in its own frame.
+///
+/// Returns 0 (results are in `slots`); 1: see `precast_call_failure`; or `PRECAST_NO_ENTRY`.
+uint64_t precast_call(
+    const struct precast_function *function, void *slots, struct precast_store_context *store);
+
+/// How the calling thread's last `precast_call` that returned 1 ended: a copy of its activation, good until the next one
+/// that does.
+const struct precast_activation *precast_call_failure(void);
+
 /// The calling thread's innermost activation, or null. Async-signal-safe.
 struct precast_activation *precast_current_activation(void);
 
@@ -162,6 +187,11 @@ uint64_t precast_stack_pointer(void);
 #ifndef __cplusplus
 _Static_assert(offsetof(struct precast_store_context, stack_limit) == 0, "StoreContextLayout.stackLimit");
 _Static_assert(offsetof(struct precast_store_context, activation) == 8, "StoreContextLayout.activation");
+_Static_assert(offsetof(struct precast_function, code) == 0, "FunctionReferenceLayout.code");
+_Static_assert(offsetof(struct precast_function, context) == 8, "FunctionReferenceLayout.context");
+_Static_assert(offsetof(struct precast_function, signature) == 16, "FunctionReferenceLayout.signatureID");
+_Static_assert(offsetof(struct precast_function, entry) == 24, "FunctionReferenceLayout.entryTrampoline");
+_Static_assert(sizeof(struct precast_function) == 32, "FunctionReferenceLayout.size");
 _Static_assert(offsetof(struct precast_activation, resume_stack_pointer) == 0, "ActivationLayout");
 _Static_assert(offsetof(struct precast_activation, resume_program_counter) == 8, "ActivationLayout");
 _Static_assert(offsetof(struct precast_activation, entry_frame_pointer) == 16, "ActivationLayout");
