@@ -45,6 +45,7 @@ public struct TypedFunction<Parameters, Results> {
   /// Calls the function.
   ///
   /// - Throws: what ``Function/invoke(_:)`` throws, except that numbers and types of arguments are right.
+  @_disfavoredOverload  // where one of the forms that are written out fits
   @inlinable
   public func callAsFunction<each Parameter: WasmValue, each Result: WasmValue>(
     _ argument: repeat each Parameter
