@@ -1,6 +1,7 @@
-// An artifact's file must not be changed while it is loaded; but files are, disks fail, and network file systems go away.
-// Then a page that is mapped from the file cannot be had, and touching it is a bus error. That must not end
-// the process: one module is lost, not all the others that the process serves.
+// An artifact's file must not be changed while it is loaded; but files are, disks fail, and network
+// file systems go away. Then a page that is mapped from the file cannot be had, and touching it is a
+// bus error. That must not end the process: one module is lost, not all the others that the process
+// serves.
 //
 // What is done depends on what was lost, and on who wants it:
 //
@@ -47,6 +48,13 @@ static bool replace(uint64_t address, uint64_t end, int protection) {
   return end > start + page && map_zeros(start, ((end + page - 1) & ~(page - 1)) - start, protection);
 }
 
+/// Takes back what is known of the tables' pages from the one that holds `address` on.
+static void forget(const struct precast_place *place, uint64_t address) {
+  if (place->is_image || !place->artifact->pages) return;
+  uint64_t start = address & ~((uint64_t)precast_page_size() - 1);
+  precast_checked_pages_forget(place->artifact->pages, (const void *)(uintptr_t)start, place->end - start);
+}
+
 enum precast_lost_page precast_lost_page(uint64_t address, uint64_t pc) {
   // Whoever touches the address keeps artifact and image from being unmapped; the counting keeps the entry.
   uint32_t token = precast_code_read_begin();
@@ -67,14 +75,13 @@ enum precast_lost_page precast_lost_page(uint64_t address, uint64_t pc) {
       }
     } else {
       // From here on no reader takes the page's earlier checksum for an answer; nor those of the pages behind it, which
-      // may be replaced with it.
-      if (!place.is_image && artifact->pages) {
-        uint64_t start = address & ~((uint64_t)precast_page_size() - 1);
-        precast_checked_pages_forget(artifact->pages, (const void *)(uintptr_t)start, place.end - start);
-      }
+      // may be replaced with it. Once more when the zeros are there: another thread may have found one of those good
+      // between the two.
+      forget(&place, address);
       if (replace(address, place.end, place.is_image ? PROT_READ | PROT_WRITE : PROT_READ)) {
         result = PRECAST_PAGE_REPLACED;
       }
+      forget(&place, address);
     }
   }
   precast_code_read_end(token);

@@ -42,7 +42,9 @@ extension LoadedArtifact {
     // A page that was lost before fails its checksum; one that is lost meanwhile is counted.
     let lost = unsafe precast_checked_pages_forgotten(pages.pointer)
     guard let offset = UInt32(exactly: textOffset), let info = try? remainingInfo(),
-      let defined = try? info.definedFunction(containing: offset), let function = try? info.definedFunction(defined)
+      let defined = try? info.definedFunction(containing: offset), let function = try? info.definedFunction(defined),
+      // Read a second time, from a file that may be changing.
+      function.textOffset <= offset
     else { return location }
     let known = location
     location.functionIndex = info.importedFunctionCount + defined

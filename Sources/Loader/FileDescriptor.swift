@@ -47,7 +47,7 @@ struct FileDescriptor: ~Copyable {
   }
 
   /// Runs `body`, which gives a descriptor or a negative errno; once more when the process had as
-  /// many descriptors as its soft limit, and that limit could be raised.
+  /// many descriptors as its soft limit, which is raised.
   private static func withRoom(
     _ action: @autoclosure () -> String, path: String?, _ body: () -> Int32
   ) throws(LoadError) -> Int32 {
@@ -59,7 +59,10 @@ struct FileDescriptor: ~Copyable {
   /// The same, with the negative errno for the caller to look at.
   static func withRoom(_ body: () -> Int32) -> Int32 {
     let result = body()
-    return result == -EMFILE && precast_raise_descriptor_limit() != 0 ? body() : result
+    if result != -EMFILE { return result }
+    // Another thread may have raised it since, so that it cannot be raised any more: that is room too.
+    _ = precast_raise_descriptor_limit()
+    return body()
   }
 
   /// The artifact's header, from one read.

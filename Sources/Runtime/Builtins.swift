@@ -130,8 +130,7 @@ private let tableCopy: @convention(c) (Context, UInt64, UInt64, UInt64, UInt64, 
     let to = instance.tables[Int(destinationTable)]
     let from = instance.tables[Int(sourceTable)]
     guard to.contains(destination, length), from.contains(source, length) else { return failure }
-    to.copy(from, destination: Int(destination), source: Int(source), count: Int(length))
-    return success
+    return to.copy(from, destination: Int(destination), source: Int(source), count: Int(length)) ? success : failure
   }
 }
 
@@ -161,6 +160,6 @@ private let tableResolve: @convention(c) (Context, UInt64, UInt64) -> UInt64 = {
   unsafe with(context) { instance in
     let table = instance.tables[Int(table)]
     // The index was checked by the caller; a second look keeps a wrong one from reading past the end.
-    return index < UInt64(table.count) ? table.resolve(Int(index)) : 1
+    return index < UInt64(table.count) ? table.resolve(Int(index)) ?? 1 : 1
   }
 }

@@ -62,8 +62,17 @@ final class InstanceEntity {
     unsafe put(UInt(bitPattern: store.context), at: ContextLayout.store)
     unsafe put(UInt(bitPattern: Unmanaged.passUnretained(self).toOpaque()), at: ContextLayout.opaque0)
     linkFunctions()
-    try linkOthers()
-    try makeOwn()
+    // Its own first, so that stand-ins for imports find what is left.
+    let before = (usage: store.usage, hostTables: store.hostTables.count)
+    store.account(for: plan)
+    do throws(RuntimeError) {
+      try linkOthers()
+      try makeOwn()
+    } catch {
+      store.usage = before.usage
+      store.hostTables.removeLast(store.hostTables.count - before.hostTables)
+      throw error
+    }
     if let memory = memories.first {
       put(memory.base, at: ContextLayout.memory0Base)
       // For `Caller.memoryBytes`.
@@ -145,20 +154,20 @@ final class InstanceEntity {
       memories.append(memory)
     }
     for index in resolution.globals.indices {
-      let global: Global
+      let cell: UnsafeMutableRawPointer
       switch resolution.globals[index] {
-      case .bound(let value): global = value
+      case .bound(let bound): unsafe cell = bound
       case .new(let type):
-        global = try Global(store: unsafe store, type: type, value: Value(defaultOf: type.value))
+        unsafe cell = try Global(store: unsafe store, type: type, value: Value(defaultOf: type.value)).cell
       }
-      unsafe put(UInt(bitPattern: global.cell), at: plan.layout.global(index).offset)
+      put(UInt(bitPattern: cell), at: plan.layout.global(index).offset)
     }
   }
 
   // MARK: Memories, tables, globals
 
   private func makeOwn() throws(RuntimeError) {
-    // `checkRoom` has seen that the store's limits allow all of it.
+    // `checkRoom` has seen that the store's limits allow all of it, and it is accounted for.
     for (position, own) in plan.memories.enumerated() {
       let pair = unsafe context + own.pairOffset
       let memory: MemoryEntity
@@ -187,7 +196,6 @@ final class InstanceEntity {
       table.ownerIndex = own.index
       tables.append(table)
     }
-    unsafe store.account(for: plan)
   }
 
   /// The tables that the instance defines.
@@ -248,21 +256,23 @@ final class InstanceEntity {
   }
 
   /// What an element of a table is before anything was written to it: from the table's image, otherwise null.
-  func initialElementBits(table: Int, index: Int) -> UInt64 {
+  func initialElementBits(table: Int, index: Int) throws(RuntimeError) -> UInt64 {
     let info = plan.info
-    guard let rows = try? info.tableImage(table) else { return 0 }
-    // The rows are sorted and do not overlap: the last that starts at or before the element.
-    var low = rows.lowerBound
-    var high = rows.upperBound
-    while low < high {
-      let middle = (low + high) / 2
-      guard let row = try? info.tableImageRow(middle) else { return 0 }
-      if Int(row.element) <= index { low = middle + 1 } else { high = middle }
+    let function: UInt32? = try reading { () throws(ArtifactError) in
+      let rows = try info.tableImage(table)
+      // The rows are sorted and do not overlap: the last that starts at or before the element.
+      var low = rows.lowerBound
+      var high = rows.upperBound
+      while low < high {
+        let middle = (low + high) / 2
+        if Int(try info.tableImageRow(middle).element) <= index { low = middle + 1 } else { high = middle }
+      }
+      guard low > rows.lowerBound else { return nil }
+      let row = try info.tableImageRow(low - 1)
+      let position = index - Int(row.element)
+      return position < Int(row.count) ? try info.elementFunction(Int(row.firstFunction) + position) : nil
     }
-    guard low > rows.lowerBound, let row = try? info.tableImageRow(low - 1), index - Int(row.element) < Int(row.count),
-      let function = try? info.elementFunction(Int(row.firstFunction) + index - Int(row.element))
-    else { return 0 }
-    return (try? functionBits(Int(function))) ?? 0
+    return try function.map { (function) throws(RuntimeError) in try functionBits(Int(function)) } ?? 0
   }
 
   // MARK: Segments

@@ -95,6 +95,14 @@ final class InstancePool: Sendable {
       unsafe mark.newest = slot
       idle += 1
     }
+
+    /// Puts a clean slot into both lists. Returns the one that has waited longest when that makes too many: to be let go
+    /// of, and so unmapped, outside of the lock.
+    mutating func keep(_ slot: InstanceSlot, most: Int) -> InstanceSlot? {
+      add(slot)
+      guard idle > most, let oldest = unsafe oldest else { return nil }
+      return remove(oldest)
+    }
   }
   private let state = Mutex(State())
 
@@ -141,7 +149,7 @@ final class InstancePool: Sendable {
         return try prepared(slot, plan, module)
       case .other, .new, .none:
         // (One with too small a guard goes here.)
-        return try prepared(try newSlot(plan.guardSize), plan, module)
+        return try prepared(nil, plan, module)
       }
     } catch {
       state.withLock { $0.inUse -= 1 }
@@ -149,23 +157,28 @@ final class InstancePool: Sendable {
     }
   }
 
+  /// A slot for a module: one that had another, or a new one.
   private func prepared(
+    _ slot: InstanceSlot?, _ plan: InstancePlan, _ module: Module
+  ) throws(LoadError) -> InstanceSlot {
+    do throws(LoadError) {
+      if let slot { return try prepare(slot, plan, module) }
+      return try prepare(try InstanceSlot(guardSize: plan.guardSize), plan, module)
+    } catch {
+      guard case .outOfResources = error.kind else { throw error }
+      // The address space or the mappings that are missing may be those of slots that wait.
+      releaseIdle()
+      return try prepare(try InstanceSlot(guardSize: plan.guardSize), plan, module)
+    }
+  }
+
+  private func prepare(
     _ slot: InstanceSlot, _ plan: InstancePlan, _ module: Module
   ) throws(LoadError) -> InstanceSlot {
     slot.mark = nil
     try slot.prepare(plan, module.artifact)
     slot.mark = plan.mark
     return slot
-  }
-
-  private func newSlot(_ guardSize: Int) throws(LoadError) -> InstanceSlot {
-    do {
-      return try InstanceSlot(guardSize: guardSize)
-    } catch {
-      // The address space or the mappings that are missing may be those of slots that wait.
-      releaseIdle()
-      return try InstanceSlot(guardSize: guardSize)
-    }
   }
 
   /// Takes a slot back from an instance that is gone: cleans it, and keeps it, or another one that has waited longer.
@@ -179,10 +192,7 @@ final class InstancePool: Sendable {
     }
     let surplus: InstanceSlot? = state.withLock { state in
       state.inUse -= 1
-      if !isClean { return nil }
-      state.add(slot)
-      guard state.idle > configuration.maximumIdle, let oldest = unsafe state.oldest else { return nil }
-      return state.remove(oldest)
+      return isClean ? state.keep(slot, most: configuration.maximumIdle) : nil
     }
     // Unmapped here, outside of the lock, as is a slot that could not be cleaned when the caller lets go of it.
     _ = consume surplus
@@ -199,7 +209,8 @@ final class InstancePool: Sendable {
       slot.mark = nil
       // One that cannot be wiped goes.
       do { try slot.blank() } catch { continue }
-      state.withLock { $0.add(slot) }
+      // Others may have filled its place meanwhile.
+      _ = state.withLock { $0.keep(slot, most: configuration.maximumIdle) }
     }
   }
 

@@ -1,10 +1,11 @@
 // Linear memories.
 //
 // A memory is a reservation of address space that covers everything a 32-bit index and a guard can reach, of which the
-// first `length` bytes are accessible (a reservation of its own, or the part of a slot: `InstanceSlot.swift`); so generated code checks nothing, and the base never moves, however the memory
-// grows. Generated code finds base and length through a pair of words that stands in the defining instance's context
-// (or in the store's arena for a memory of the host). Whoever reads a memory from Swift goes through checked functions
-// or gets the bytes for the time of a closure: there is no pointer to keep.
+// first `length` bytes are accessible (a reservation of its own, or the part of a slot: `InstanceSlot.swift`); so
+// generated code checks nothing, and the base never moves, however the memory grows. Generated code finds base and
+// length through a pair of words that stands in the defining instance's context (or in the store's arena for a memory
+// of the host). Whoever reads a memory from Swift goes through checked functions or gets the bytes for the time of a
+// closure: there is no pointer to keep.
 
 import PrecastLoader
 public import PrecastWasm
@@ -89,16 +90,16 @@ extension Store {
     try MemoryEntity.checkSupport(type)
     let size = Int(type.limits.minimum) * MemoryEntity.pageSize
     try checkMemories(count: 1)
-    try checkMemory(size: size, inUse: memoryBytesInUse)
+    try checkMemory(size: size, inUse: usage.memoryBytes)
     let memory = unsafe try MemoryEntity(type: type, guardSize: guardSize, size: size, pair: pair)
-    memoryBytesInUse += size
-    memoryCount += 1
+    usage.memoryBytes += size
+    usage.memories += 1
     return memory
   }
 
   /// Whether the limits allow so many more memories.
   private func checkMemories(count: Int) throws(RuntimeError) {
-    guard memoryCount + count <= limits.memories else {
+    guard usage.memories + count <= limits.memories else {
       throw RuntimeError(.limit, "the store's limit of \(limits.memories) memories is reached")
     }
   }
@@ -113,7 +114,7 @@ extension Store {
   func checkRoom(for plan: InstancePlan) throws(RuntimeError) {
     if !plan.memories.isEmpty {
       try checkMemories(count: plan.memories.count)
-      var inUse = memoryBytesInUse
+      var inUse = usage.memoryBytes
       for memory in plan.memories {
         try checkMemory(size: memory.size, inUse: inUse)
         inUse += memory.size
@@ -121,7 +122,7 @@ extension Store {
     }
     if !plan.tables.isEmpty {
       try checkTables(count: plan.tables.count)
-      var inUse = tableElementsInUse
+      var inUse = usage.tableElements
       for table in plan.tables {
         try checkTable(table.type, inUse: inUse)
         inUse += Int(table.type.limits.minimum)
@@ -129,16 +130,16 @@ extension Store {
     }
   }
 
-  /// Counts the memories and tables of an instance that was made.
+  /// Counts the memories and tables of an instance that is being made.
   func account(for plan: InstancePlan) {
-    memoryCount += plan.memories.count
-    tableCount += plan.tables.count
-    for memory in plan.memories { memoryBytesInUse += memory.size }
-    for table in plan.tables { tableElementsInUse += Int(table.type.limits.minimum) }
+    usage.memories += plan.memories.count
+    usage.tables += plan.tables.count
+    for memory in plan.memories { usage.memoryBytes += memory.size }
+    for table in plan.tables { usage.tableElements += Int(table.type.limits.minimum) }
   }
 
   private func allowsMemory(from old: Int, to new: Int) -> Bool {
-    new <= limits.memoryBytes && new - old <= limits.totalMemoryBytes - memoryBytesInUse
+    new <= limits.memoryBytes && new - old <= limits.totalMemoryBytes - usage.memoryBytes
   }
 
   /// Grows a memory; returns its previous size in pages, or nil.
@@ -151,7 +152,7 @@ extension Store {
     guard allowsMemory(from: oldSize, to: newSize) else { return nil }
     guard (try? memory.commit(from: oldSize, to: newSize)) != nil else { return nil }
     unsafe memory.pair.pointee.length = UInt(newSize)
-    memoryBytesInUse += newSize - oldSize
+    usage.memoryBytes += newSize - oldSize
     return old
   }
 }

@@ -31,8 +31,10 @@ final class Resolution: @unchecked Sendable {
     case bound(MemoryEntity)
     case new(MemoryType)
   }
+  @safe
   enum GlobalLink {
-    case bound(Global)
+    /// The cell alone: a `Global` keeps its store, which keeps the instance that keeps this.
+    case bound(cell: UnsafeMutableRawPointer)
     case new(GlobalType)
   }
 
@@ -174,7 +176,7 @@ extension Module {
         resolution.memories.append(.new(new))
       case (.global(let type), .value(.global(let global))):
         matches = type == global.type
-        resolution.globals.append(.bound(global))
+        unsafe resolution.globals.append(.bound(cell: global.cell))
       case (.global(let type), .new(.global(let new))):
         matches = type == new
         resolution.globals.append(.new(new))

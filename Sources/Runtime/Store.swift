@@ -75,10 +75,7 @@ public final class Store {
   var externs = ExternTable()
   /// The function types of canonical numbers seen here, so that a call need not ask the engine.
   var signatureTypes: [UInt32: FunctionType] = [:]
-  var memoryCount = 0
-  var memoryBytesInUse = 0
-  var tableCount = 0
-  var tableElementsInUse = 0
+  var usage = StoreUsage()
 
   /// Makes an empty store. Nothing is allocated ahead: a store may live as briefly as one call.
   public init(engine: Engine, limits: StoreLimits = StoreLimits()) {
@@ -117,6 +114,14 @@ public final class Store {
     signatureTypes[signature] = type
     return type
   }
+}
+
+/// What of a store's limits is used up.
+struct StoreUsage {
+  var memories = 0
+  var memoryBytes = 0
+  var tables = 0
+  var tableElements = 0
 }
 
 /// What of a store is reached through plain addresses.

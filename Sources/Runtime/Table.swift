@@ -70,17 +70,20 @@ final class TableEntity {
   /// The bits of a reference as stored in this table.
   func word(of bits: UInt64) -> UInt64 { isFunctions ? bits | 1 : bits }
 
-  /// The bits of the reference in an element, looked up if need be. The index must be in range.
-  func bits(_ index: Int) -> UInt64 {
-    isFunctions ? resolve(index) & ~1 : self[word: index]
-  }
+  /// The bits of the reference in an element, looked up if need be; nil when it cannot be, because the artifact is damaged.
+  /// The index must be in range.
+  func bits(_ index: Int) -> UInt64? { isFunctions ? resolve(index).map { $0 & ~1 } : self[word: index] }
 
-  /// The word of an element of a table of functions, looked up if need be. The index must be in range.
-  func resolve(_ index: Int) -> UInt64 {
+  /// The word of an element of a table of functions, looked up if need be; nil when it cannot be. The index must be in
+  /// range.
+  func resolve(_ index: Int) -> UInt64? {
     let word = self[word: index]
     if word != 0 { return word }
     var bits: UInt64 = 0
-    if let owner = unsafe owner { bits = owner.initialElementBits(table: ownerIndex, index: index) }
+    if let owner = unsafe owner {
+      guard let found = try? owner.initialElementBits(table: ownerIndex, index: index) else { return nil }
+      bits = found
+    }
     self[word: index] = bits | 1
     return bits | 1
   }
@@ -91,14 +94,16 @@ final class TableEntity {
     unsafe (pair.pointee.elements.unsafelyUnwrapped + start).update(repeating: word(of: bits), count: count)
   }
 
-  /// Copies elements; both ranges were checked, and may overlap.
-  func copy(_ from: TableEntity, destination: Int, source: Int, count: Int) {
-    if count == 0 { return }
+  /// Copies elements; both ranges were checked, and may overlap. False, and nothing was copied, when one cannot be looked
+  /// up.
+  func copy(_ from: TableEntity, destination: Int, source: Int, count: Int) -> Bool {
+    if count == 0 { return true }
     // What an unresolved element holds depends on its place, so it is looked up before it moves.
-    if isFunctions { for index in source..<source + count { _ = from.resolve(index) } }
+    if isFunctions { for index in source..<source + count where from.resolve(index) == nil { return false } }
     unsafe memmove(
       pair.pointee.elements.unsafelyUnwrapped + destination, from.pair.pointee.elements.unsafelyUnwrapped + source,
       count * 8)
+    return true
   }
 
   /// Makes the table larger. False when memory is not to be had.
@@ -159,19 +164,19 @@ extension Store {
   /// Makes a table of its minimum size, full of nulls, that belongs to no instance.
   func makeTable(type: TableType, pair: UnsafeMutableRawPointer) throws(RuntimeError) -> TableEntity {
     try checkTables(count: 1)
-    try checkTable(type, inUse: tableElementsInUse)
+    try checkTable(type, inUse: usage.tableElements)
     let table = unsafe TableEntity(type: type, pair: pair)
     guard table.extend(by: Int(type.limits.minimum), bits: 0) else {
       throw RuntimeError(.limit, "no memory for a table of \(type.limits.minimum) elements")
     }
-    tableElementsInUse += table.count
-    tableCount += 1
+    usage.tableElements += table.count
+    usage.tables += 1
     if !table.isFunctions { hostTables.append(table) }
     return table
   }
 
   func checkTables(count: Int) throws(RuntimeError) {
-    guard tableCount + count <= limits.tables else {
+    guard usage.tables + count <= limits.tables else {
       throw RuntimeError(.limit, "the store's limit of \(limits.tables) tables is reached")
     }
   }
@@ -184,7 +189,7 @@ extension Store {
   }
 
   private func allowsTable(from old: Int, to new: Int) -> Bool {
-    new <= limits.tableElements && new - old <= limits.totalTableElements - tableElementsInUse
+    new <= limits.tableElements && new - old <= limits.totalTableElements - usage.tableElements
   }
 
   /// Grows a table; returns its previous size, or nil.
@@ -192,7 +197,7 @@ extension Store {
     let old = table.count
     guard delta <= table.maximum, UInt64(old) <= table.maximum - delta else { return nil }
     guard allowsTable(from: old, to: old + Int(delta)), table.extend(by: Int(delta), bits: bits) else { return nil }
-    tableElementsInUse += Int(delta)
+    usage.tableElements += Int(delta)
     return UInt64(old)
   }
 
@@ -251,10 +256,14 @@ public struct Table: Equatable {
 
   /// The element at an index.
   ///
-  /// - Throws: `RuntimeError.outOfBounds`.
+  /// - Throws: `RuntimeError` of kind `outOfBounds`, or `damagedArtifact` when the artifact that says what it is cannot
+  ///   be read.
   public func get(_ index: Int) throws(RuntimeError) -> Value {
     guard index >= 0, index < entity.count else { throw outOfBounds(index) }
-    return store.value(bits: entity.bits(index), type: entity.type.element)
+    guard let bits = entity.bits(index) else {
+      throw RuntimeError(.damagedArtifact, "element \(index) of a table cannot be read from the artifact")
+    }
+    return store.value(bits: bits, type: entity.type.element)
   }
 
   /// Replaces the element at an index.

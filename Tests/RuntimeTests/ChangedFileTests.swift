@@ -95,6 +95,30 @@ enum Ending: Equatable {
     expectRefusal(module, file)
   }
 
+  @Test func anElementOfATableThatCannotBeLookedUpIsNotNull() throws {
+    let file = try ChangedFile(
+      """
+      (module
+        (table $t (export "table") 4 funcref) (table $u (export "other") 4 funcref) (elem (i32.const 1) $f $f)
+        (func $f (export "f") (result i32) (i32.const 5))
+        (func (export "copy") (table.copy $u $t (i32.const 0) (i32.const 0) (i32.const 4))))
+      """)
+    let module = try file.load()
+    let instance = try module.instantiate(store: file.store())
+    let table = try #require(instance.exports[table: "table"])
+    let other = try #require(instance.exports[table: "other"])
+    let copy = try #require(instance.exports[function: "copy"])
+    #expect(try table.get(1) != .funcref(nil))
+    file.truncate(to: module.artifact.header.text.end)
+    // What was looked up before is known; the rest is an error, the second time as well.
+    #expect(try table.get(1) != .funcref(nil))
+    for _ in 0..<2 {
+      #expect(kind { _ = try table.get(2) } == .damagedArtifact)
+      #expect(trap { try copy() } != nil)
+      #expect(try other.get(1) == .funcref(nil))
+    }
+  }
+
   @Test func lostTextIsATrapEvenInTheTrampolines() throws {
     let file = try ChangedFile(Self.world)
     let module = try file.load()

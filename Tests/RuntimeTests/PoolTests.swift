@@ -1,5 +1,6 @@
 // Slots of address space: that the next guest sees nothing of the last one, and that limits and counts hold.
 
+import CPrecastHost
 import Foundation
 import Precast
 import PrecastArtifact
@@ -158,6 +159,56 @@ import Testing
     let tables = Store(engine: engine, limits: StoreLimits(tableElements: 3))
     #expect(kind { try good.instantiate(store: tables) } == .limit)
     try use(good) { try expectPristine($0) }
+  }
+
+  @Test func whatStandsInForImportsCountsAndAFailureGivesTheRoomBack() throws {
+    let engine = engine()
+    let guest = try module(
+      engine,
+      """
+      (module (import "host" "table" (table 2 externref)) (import "host" "memory" (memory 1)) (table 3 externref))
+      """)
+    let imports = Imports.trapping(for: guest)
+    let four = try module(engine, "(module (table 4 funcref) (memory 1))")
+    for limits in [StoreLimits(totalTableElements: 4), StoreLimits(totalTableElements: 5, memories: 0)] {
+      let store = Store(engine: engine, limits: limits)
+      for _ in 0..<3 { #expect(kind { try guest.instantiate(store: store, imports: imports) } == .limit) }
+      // All of the limit is there for another one.
+      store.limits.memories = 1
+      #expect(kind { try four.instantiate(store: store) } == nil)
+    }
+    #expect(
+      kind {
+        let store = Store(engine: engine, limits: StoreLimits(totalTableElements: 5, memories: 1, tables: 2))
+        try guest.instantiate(store: store, imports: imports)
+      } == nil)
+  }
+
+  @Test func slotsThatWaitMakeRoomWhereMappingsRunOut() async {
+    await #expect(processExitsWith: .success) {
+      var limits = precast_limits()
+      precast_find_limits(&limits)
+      guard limits.maximum_mappings <= 1 << 20 else { return }  // would take too long
+      let engine = Engine(configuration: EngineConfiguration(pool: InstancePoolConfiguration(maximumIdle: 50)))
+      let first = try Module(engine: engine, wasm: try WAT.binary(Pools.guest))
+      let second = try Module(engine: engine, wasm: try WAT.binary(Pools.guest))
+      do {
+        let stores = (0..<20).map { _ in Store(engine: engine) }
+        for store in stores { try first.instantiate(store: store) }
+      }
+      let idle = engine.poolCounts.idle
+      // As many as there may be but for a few: pages of one mapping, every other one with other rights.
+      precast_find_limits(&limits)
+      let page = precast_page_size()
+      let count = Int(limits.maximum_mappings - limits.mappings) - 3
+      guard let area = mmap(nil, count * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), area != MAP_FAILED else {
+        exit(2)
+      }
+      for index in stride(from: 1, to: count, by: 2) { mprotect(area + index * page, page, PROT_NONE) }
+      let instance = try second.instantiate(store: Store(engine: engine))
+      guard idle == 20, engine.poolCounts == InstancePoolCounts(inUse: 1, idle: 0) else { exit(3) }
+      guard try instance.call("call", .i32(1)) == [.i32(1)] else { exit(4) }
+    }
   }
 
   @Test func refusesMoreInstancesThanItsLimitAndSaysWhich() throws {

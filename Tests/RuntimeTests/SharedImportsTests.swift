@@ -203,7 +203,10 @@ import Testing
       wasm: try WAT.binary(
         """
         (module (import "host" "bound" (func $bound (result i32))) (import "host" "shared" (func $shared (result i32)))
-          (func (export "run") (result i32) (i32.add (call $bound) (call $shared))))
+          (import "host" "global" (global $global i32)) (import "host" "memory" (memory 1))
+          (import "host" "table" (table 1 funcref))
+          (func (export "run") (result i32)
+            (i32.add (global.get $global) (i32.add (call $bound) (call $shared)))))
         """))
     weak var gone: Store?
     do {
@@ -212,9 +215,16 @@ import Testing
       var imports = Imports()
       imports.define(module: "host", name: "bound", Function(store: store) { () -> Int32 in 40 })
       imports.define(module: "host", name: "shared") { () -> Int32 in 2 }
+      let global = try Global(store: store, type: GlobalType(value: .i32, isMutable: false), value: .i32(100))
+      let memory = try Memory(store: store, type: MemoryType(limits: Limits(minimum: 1, maximum: nil)))
+      let table = try Table(
+        store: store, type: TableType(element: .funcref, limits: Limits(minimum: 1, maximum: nil)))
+      imports.define(module: "host", name: "global", .global(global))
+      imports.define(module: "host", name: "memory", .memory(memory))
+      imports.define(module: "host", name: "table", .table(table))
       let instance = try module.instantiate(store: store, imports: imports)
       imports = Imports()
-      #expect(try instance.call("run") == [.i32(42)])
+      #expect(try instance.call("run") == [.i32(142)])
     }
     #expect(gone == nil)
   }
