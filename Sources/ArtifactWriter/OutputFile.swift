@@ -3,7 +3,8 @@
 // The artifact is written to a file without a name in the directory of its final place (the only
 // place from which a rename is sure to be atomic). When it is complete it gets a temporary name, and
 // is renamed. Until then nothing is left of it whatever ends the process. Where the file system has no
-// files without names, the temporary name is there from the start. An artifact that nobody wants on disk goes to a `memfd` by the same code.
+// files without names, the temporary name is there from the start. An artifact that nobody wants on
+// disk goes to a `memfd` by the same code.
 
 import CLibELF
 import Glibc

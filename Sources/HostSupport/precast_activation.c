@@ -20,8 +20,6 @@
 
 #include <string.h>
 
-
-
 /// What a stack whose end is unknown is trusted to have left.
 #define UNKNOWN_STACK (256 * 1024)
 

@@ -1,9 +1,10 @@
 // A radix table over address granules.
 //
-// Ranges (mapped artifacts, and images of their data in memories) are found by address in signal handlers and in stack walks, while other threads load and
-// drop modules, ten thousand of them and more. A sorted array makes adding linear; a balanced tree
-// is a dozen dependent loads and a good deal of code. But ranges do not overlap and are rarely
-// tiny, so address space itself can be the index:
+// Ranges (mapped artifacts, and images of their data in memories) are found by address in signal
+// handlers and in stack walks, while other threads load and drop modules, ten thousand of them and
+// more. A sorted array makes adding linear; a balanced tree is a dozen dependent loads and a good
+// deal of code. But ranges do not overlap and are rarely tiny, so address space itself can be the
+// index:
 //
 //      address   47 ............ 33 | 32 ............ 20 | 19 ........... 0
 //                 top[32768]           leaf[8192]           granule of 1 MiB

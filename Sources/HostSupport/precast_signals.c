@@ -11,9 +11,9 @@
 //
 // Handlers are installed with SA_ONSTACK (the stack may be exhausted) and SA_NODEFER (an earlier
 // handler that itself faults must reach that fault's handler, and one that jumps out must not leave
-// the signal blocked; and ours may itself come upon a lost page, in the trap table: the handler for that
-// fault, one deeper, puts a zero page there, which cannot fault again). Resuming after a trap is an ordinary return from the handler with changed
-// registers; the kernel restores the signal mask.
+// the signal blocked; and ours may itself come upon a lost page, in the trap table: the handler for
+// that fault, one deeper, puts a zero page there, which cannot fault again). Resuming after a trap is
+// an ordinary return from the handler with changed registers; the kernel restores the signal mask.
 #define _GNU_SOURCE
 #include "precast_signals.h"
 

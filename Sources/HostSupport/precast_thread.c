@@ -31,8 +31,6 @@
 #define AT_MINSIGSTKSZ 51
 #endif
 
-
-
 /// What the handler, and one that it passes a signal on to, may want beside the signal frame.
 #define HANDLER_STACK (64 * 1024)
 /// Somebody else's alternate stack is good enough with this much beside the signal frame.
@@ -78,7 +76,8 @@ static bool main_thread_bounds(uint64_t sp, uint64_t *low, uint64_t *high) {
   if (!name || getrlimit(RLIMIT_STACK, &limit) != 0) return false;
   // The name ends 8 bytes below the top; the kernel counts the limit from there.
   uint64_t top = (uint64_t)round_to_pages((uintptr_t)name + strlen(name) + 1 + 8);
-  uint64_t size = limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > UNLIMITED_STACK ? UNLIMITED_STACK : limit.rlim_cur;
+  // (Infinity is the largest number.)
+  uint64_t size = limit.rlim_cur > UNLIMITED_STACK ? UNLIMITED_STACK : limit.rlim_cur;
   if (sp >= top || top - sp >= size || size > top) return false;
   *low = top - size;
   *high = top;

@@ -7,10 +7,10 @@
 // `__register_frame_table` takes a null-terminated list of sections and looks at none. Both put an
 // object in a list (up to GCC 12), whatever the section's size; deregistering searches that list.
 //
-// From GCC 13 on both read every FDE at once, to find the range of code that the section is about, and put that into a
-// lock-free tree. So with a newer libgcc, registering costs time in proportion to the number of functions, and touches the
-// whole section: load is no longer flat. (LLVM's libunwind takes a single FDE under the first name, and learns nothing from
-// a section.)
+// From GCC 13 on both read every FDE at once, to find the range of code that the section is about,
+// and put that into a lock-free tree. So with a newer libgcc, registering costs time in proportion
+// to the number of functions, and touches the whole section: load is no longer flat. (LLVM's
+// libunwind takes a single FDE under the first name, and learns nothing from a section.)
 //
 // The unwinder reads the section when it likes. Where its file was shortened meanwhile it finds zeros, which end the
 // section (`precast_lost_page.c`).

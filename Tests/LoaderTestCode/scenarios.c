@@ -343,7 +343,8 @@ static int play(const char *name) {
     pthread_attr_getstack(&attributes, &address, &size);
     uint64_t true_high = (uint64_t)(uintptr_t)address + size;
     // Never below the true end. The C library leaves arguments and environment out at the top.
-    return high >= true_high && high - true_high < 4 << 20 && low >= (uint64_t)(uintptr_t)address && low - (uint64_t)(uintptr_t)address < 65536 ? 0 : 1;
+    uint64_t true_low = (uint64_t)(uintptr_t)address;
+    return high >= true_high && high - true_high < 4 << 20 && low >= true_low && low - true_low < 65536 ? 0 : 1;
   }
   if (strcmp(name, "lost tables are zeros") == 0) {
     install_info(SIGBUS);

@@ -96,9 +96,9 @@ struct precast_activation {
 /// `TrapCode.damagedArtifact`.
 #define PRECAST_TRAP_DAMAGED 13
 
-// The frame of an entry trampoline on x86-64, from its frame pointer: the C caller's registers, which the signal handler
-// restores by itself where the trampoline's code is lost. `EntryFrameLayout` in ContextLayout.swift is the other
-// statement of it. The trampoline begins with these two instructions,
+// The frame of an entry trampoline on x86-64, from its frame pointer: the C caller's registers, which
+// the signal handler restores by itself where the trampoline's code is lost. `EntryFrameLayout` in
+// ContextLayout.swift is the other statement of it. The trampoline begins with these two instructions,
 //
 //      push rbp            (PRECAST_ENTRY_PUSH_SIZE byte)
 //      mov rbp, rsp
