@@ -95,20 +95,18 @@ public struct ModuleInfoBuilder: ~Copyable {
   }
 
   private mutating func buildTypes(_ trampolines: [(entry: CodeRange?, exit: CodeRange?)]) {
-    var first: [FunctionType: Int] = [:]
-    var equal: [Int] = []
+    let equal = module.types.firstEqual
     var starts: [UInt32] = []
+    starts.reserveCapacity(equal.count)
     var pool: [ValueType] = []
-    for type in module.types {
-      let index = starts.count
-      equal.append(first[type] ?? index)
-      if equal[index] == index {
-        first[type] = index
+    for (index, first) in equal.enumerated() {
+      if first == UInt32(index) {
         starts.append(UInt32(pool.count))
-        pool += type.parameters
-        pool += type.results
+        let signature = module.types.signature(first)
+        for k in 0..<signature.parameterCount { pool.append(module.types.pool[Int(signature.parameterStart + k)]) }
+        for k in 0..<signature.resultCount { pool.append(module.types.pool[Int(signature.resultStart + k)]) }
       } else {
-        starts.append(starts[equal[index]])
+        starts.append(starts[Int(first)])
       }
     }
     begin(.valueTypes, count: pool.count)
@@ -119,7 +117,7 @@ public struct ModuleInfoBuilder: ~Copyable {
       section.put32(starts[index])
       section.put32(signature.parameterCount)
       section.put32(signature.resultCount)
-      section.put32(UInt32(equal[index]))
+      section.put32(equal[index])
       let pair = index < trampolines.count ? trampolines[index] : (nil, nil)
       put(pair.0)
       put(pair.1)
@@ -161,7 +159,7 @@ public struct ModuleInfoBuilder: ~Copyable {
   private mutating func buildExports() {
     begin(.exports, count: module.exports.count)
     let order = module.exports.indices.sorted {
-      module.exports[$0].name.utf8.lexicographicallyPrecedes(module.exports[$1].name.utf8)
+      ExactName(module.exports[$0].name) < ExactName(module.exports[$1].name)
     }
     for position in order {
       let export = module.exports[position]

@@ -155,8 +155,10 @@ final class ChunkedCompilation: @unchecked Sendable {
         throw CompilerError.wasm(error)
       }
       guard let record = compiler.compile() else {
-        throw CompilerError.internal(
-          "function \(environment.module.importedFunctionCount + body) has a branch without a target")
+        let function = "function \(environment.module.importedFunctionCount + body)"
+        throw compiler.isTooLarge
+          ? .textTooLarge("\(function) would have more than \(FunctionCompiler.maximumChunkSize) bytes")
+          : .internal("\(function) has a branch without a target")
       }
       records.append(record)
     }

@@ -138,11 +138,13 @@ final class TextLayout {
     for type in module.functions { isUsed[Int(type)] = true }
     for chunk in chunks { for type in chunk.indirectTypes { isUsed[Int(type)] = true } }
     var result = [UInt32](repeating: .max, count: module.types.count)
-    var first: [FunctionType: UInt32] = [:]
+    // By the first of all equal types, the first of those that are used.
+    var representative = result
+    let equal = module.types.firstEqual
     for type in isUsed.indices where isUsed[type] {
-      let index = UInt32(type)
-      result[type] = first[module.types[type], default: index]
-      if result[type] == index { first[module.types[type]] = index }
+      let first = Int(equal[type])
+      if representative[first] == .max { representative[first] = UInt32(type) }
+      result[type] = representative[first]
     }
     return result
   }

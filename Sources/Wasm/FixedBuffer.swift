@@ -12,7 +12,10 @@ public struct FixedBuffer<Element: BitwiseCopyable & Sendable>: RandomAccessColl
 
     init(_ elements: [Element]) {
       unsafe memory = .allocate(capacity: Swift.max(elements.count, 1))
-      for (index, element) in elements.enumerated() { unsafe (memory + index).initialize(to: element) }
+      // In one go: where this is not specialised, a step for each element would cost hundreds of instructions.
+      unsafe elements.withUnsafeBufferPointer { source in
+        if let base = source.baseAddress { unsafe memory.initialize(from: base, count: source.count) }
+      }
     }
 
     deinit { unsafe memory.deallocate() }

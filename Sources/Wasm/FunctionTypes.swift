@@ -59,6 +59,47 @@ public struct FunctionTypes: RandomAccessCollection, Sendable {
   /// The function type with this index, as ranges of ``pool``.
   @inlinable public func signature(_ index: UInt32) -> BlockSignature { signatures[Int(index)] }
 
+  /// For each type, the first that is equal to it.
+  ///
+  /// A hash table over the flat pool: a dictionary of ``FunctionType`` would make two arrays a type, and hash them one
+  /// element after the other.
+  public var firstEqual: [UInt32] {
+    var capacity = 64
+    while capacity < signatures.count * 2 { capacity *= 2 }
+    // Type index plus 1; 0 where there is none.
+    var table = [UInt32](repeating: 0, count: capacity)
+    var result: [UInt32] = []
+    result.reserveCapacity(signatures.count)
+    for index in 0..<signatures.count {
+      let signature = signatures[index]
+      var hasher = Hasher()
+      hasher.combine(signature.parameterCount)
+      // The run of a type's parameters and that of its results; in bounds as all signatures are.
+      unsafe hasher.combine(bytes: bytes(signature.parameterStart, signature.parameterCount))
+      unsafe hasher.combine(bytes: bytes(signature.resultStart, signature.resultCount))
+      var slot = hasher.finalize() & (capacity - 1)
+      while table[slot] != 0, !isEqual(signatures[Int(table[slot] - 1)], signature) {
+        slot = (slot + 1) & (capacity - 1)
+      }
+      if table[slot] == 0 { table[slot] = UInt32(index) + 1 }
+      result.append(table[slot] - 1)
+    }
+    return result
+  }
+
+  private func isEqual(_ first: BlockSignature, _ second: BlockSignature) -> Bool {
+    unsafe first.parameterCount == second.parameterCount && first.resultCount == second.resultCount
+      && bytes(first.parameterStart, first.parameterCount).elementsEqual(
+        bytes(second.parameterStart, second.parameterCount))
+      && bytes(first.resultStart, first.resultCount).elementsEqual(bytes(second.resultStart, second.resultCount))
+  }
+
+  /// A run of the pool, whose elements are single bytes.
+  private func bytes(_ start: UInt32, _ count: UInt32) -> UnsafeRawBufferPointer {
+    precondition(Int(start) + Int(count) <= pool.count)
+    return unsafe UnsafeRawBufferPointer(start: pool.base + Int(start), count: Int(count))
+  }
+
   func types(_ start: UInt32, _ count: UInt32) -> [ValueType] {
     (0..<Int(count)).map { pool[Int(start) + $0] }
   }

@@ -91,9 +91,7 @@ public struct FunctionValidator: ~Copyable {
   private func locals(
     _ reader: inout BinaryReader, _ signature: BlockSignature, into buffer: inout OperatorBuffer
   ) throws(WasmError) {
-    for index in 0..<signature.parameterCount {
-      buffer.appendLocals(tables.types.pool[Int(signature.parameterStart + index)], count: 1)
-    }
+    buffer.localCount = Int(signature.parameterCount)
     buffer.parameterCount = buffer.localCount
     let start = reader.offset
     let groups = try reader.count(of: "groups of locals", entrySize: 2, limit: .max)
@@ -111,6 +109,7 @@ public struct FunctionValidator: ~Copyable {
     if total > Implementation.maximumLocals {
       throw WasmError(.limit, at: start, "\(total) locals, at most \(Implementation.maximumLocals)")
     }
+    buffer.prepareLocals(bodySize: reader.remaining)
   }
 
   // MARK: The loop
@@ -119,8 +118,9 @@ public struct FunctionValidator: ~Copyable {
     let shapes = unsafe shapes.base
     let memoryCount = tables.memoryCount
     let localCount = UInt32(buffer.localCount)
-    let localTypes = unsafe buffer.localTypes
+    let locals = unsafe buffer.localEntries
     let weights = unsafe buffer.weights
+    let body = UInt64(buffer.body)
 
     while true {
       s.at = s.reader.offset
@@ -139,17 +139,20 @@ public struct FunctionValidator: ~Copyable {
       case .localGet, .localSet, .localTee:
         let index = try s.reader.u32()
         guard index < localCount else { throw s.invalid("unknown local \(index)") }
-        let type = unsafe localTypes[Int(index)]
+        var local = unsafe locals[Int(index)]
+        if local >> 32 != body { local = firstUse(index, &buffer) }
+        let type = ValueType(tag: UInt8(truncatingIfNeeded: local))
+        let number = UInt32(truncatingIfNeeded: local) >> 8
         switch shape.kind {
         case .localGet: s.push(type.tag)
         case .localSet: try s.pop(type.tag)
         default: try s.replace(type.tag, with: type.tag)
         }
         if s.isLive {
-          let (sum, overflow) = unsafe weights[Int(index)].addingReportingOverflow(s.weight)
-          unsafe weights[Int(index)] = overflow ? .max : sum
+          let (sum, overflow) = unsafe weights[Int(number)].addingReportingOverflow(s.weight)
+          unsafe weights[Int(number)] = overflow ? .max : sum
         }
-        s.emit(shape.opcode, type: type, a: index)
+        s.emit(shape.opcode, type: type, a: number)
       case .globalGet:
         let index = try s.reader.u32()
         guard Int(index) < tables.globals.count else { throw s.invalid("unknown global \(index)") }
@@ -261,6 +264,14 @@ public struct FunctionValidator: ~Copyable {
   }
 
   // MARK: The less frequent
+
+  /// Gives a local that has not been used before its number.
+  private func firstUse(_ index: UInt32, _ buffer: inout OperatorBuffer) -> UInt64 {
+    let signature = tables.types.signature(buffer.typeIndex)
+    return buffer.firstUse(
+      index,
+      parameter: index < signature.parameterCount ? tables.types.pool[Int(signature.parameterStart + index)] : nil)
+  }
 
   /// What is wrong with a load's or store's immediates.
   @inline(never)

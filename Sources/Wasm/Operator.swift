@@ -13,7 +13,7 @@
 /// | `call` | – | function index | its type index | |
 /// | `call_indirect` | – | type index | table index | |
 /// | `drop`, `select` | of the operand | | | |
-/// | `local.*` | of the local | local index | | |
+/// | `local.*` | of the local | number of the local (``OperatorBuffer/localIndex(_:)``) | | |
 /// | `global.*` | of the global | global index | | |
 /// | `table.get`, `.set`, `.grow`, `.fill`, `.size` | of the elements | table index | | |
 /// | `table.copy` | of the elements | destination table | source table | |

@@ -191,9 +191,13 @@ import Testing
 
   @Test("limits are limits, not errors of the module")
   func limits() throws {
-    let most = Builder.function([], [], locals: [leb(49_999) + [i64], leb(1) + [f32]], [])
+    let use = { (index: Int) in [0x20] + leb(index) + [0x1A] }
+    let most = Builder.function(
+      [], [], locals: [leb(49_999) + [i64], leb(1) + [f32]], use(49_999) + use(49_998) + use(0) + use(49_999))
     try withOperators(most) { _, buffer in
-      #expect(buffer.localCount == 50_000 && buffer.localType(49_998) == .i64 && buffer.localType(49_999) == .f32)
+      #expect(buffer.localCount == 50_000 && buffer.usedLocalCount == 3)
+      #expect((0..<3).map { buffer.localIndex($0) } == [49_999, 49_998, 0])
+      #expect((0..<3).map { buffer.localType($0) } == [.f32, .i64, .i64])
     }
     #expect(failure(Builder.function([], [], locals: [leb(50_001) + [i64]], []).bytes)?.kind == .limit)
     #expect(failure(Builder.function([i32], [], locals: [leb(50_000) + [i64]], []).bytes)?.kind == .limit)

@@ -126,7 +126,7 @@ func replay(_ module: WasmModule, _ buffer: borrowing OperatorBuffer) throws {
       try pop([op.type, op.type, .i32])
       stack.append(op.type)
     case .localGet, .localSet, .localTee:
-      try check(Int(op.a) < buffer.localCount && buffer.localType(op.a) == op.type, "local")
+      try check(Int(op.a) < buffer.usedLocalCount && buffer.localType(op.a) == op.type, "local")
       try check(buffer.localWeight(op.a) > 0, "weight")
       if op.opcode != .localGet { try pop([op.type]) }
       if op.opcode != .localSet { stack.append(op.type) }

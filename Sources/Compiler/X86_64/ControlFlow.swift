@@ -385,10 +385,18 @@ extension FunctionCompiler {
         tableLabels.append(control[target].label)
       }
     } else {
+      edges.fill(with: BranchEdge(table: 0, label: control[0].label), to: control.count)
+      edgeTargets.removeAll()
+      tableNumber &+= 1
       for k in 0..<op.b {
-        let target = control.count - 1 - Int(ops.branchTarget(op.a + k))
-        if control[target].kind != .function { merge(into: target) }
-        tableLabels.append(asm.makeLabel())
+        let depth = ops.branchTarget(op.a + k)
+        let target = control.count - 1 - Int(depth)
+        if edges[target].table != tableNumber {
+          if control[target].kind != .function { merge(into: target) }
+          edges[target] = BranchEdge(table: tableNumber, label: asm.makeLabel())
+          edgeTargets.append(UInt32(target))
+        }
+        tableLabels.append(edges[target].label)
       }
     }
     let entries = Int(op.b) - 1
@@ -421,9 +429,10 @@ extension FunctionCompiler {
     }
     release(index)
     if count > 1 {
-      for k in 0..<Int(op.b) {
-        asm.bind(tableLabels[firstLabel + k])
-        emitEdge(control.count - 1 - Int(ops.branchTarget(op.a + UInt32(k))))
+      for k in 0..<edgeTargets.count where asm.code.count <= Self.maximumChunkSize {
+        let target = Int(edgeTargets[k])
+        asm.bind(edges[target].label)
+        emitEdge(target)
       }
     }
     isReachable = false

@@ -89,6 +89,13 @@ struct ControlFrame: BitwiseCopyable {
   var elseInSlots: RegisterSet
 }
 
+/// The piece of code by which branches of a table that carry several values reach a label.
+struct BranchEdge: BitwiseCopyable {
+  /// Number of the table that it belongs to.
+  var table: UInt32
+  var label: Label
+}
+
 /// Code out of line, at the end of the function.
 struct OutOfLine: BitwiseCopyable {
   enum Kind: UInt8 { case trap, resolveElement, jumpTable }
@@ -136,6 +143,12 @@ struct FunctionCompiler: ~Copyable {
   var control = FlatBuffer<ControlFrame>(capacity: 64)
   var outOfLine = FlatBuffer<OutOfLine>(capacity: 64)
   var tableLabels = FlatBuffer<Label>(capacity: 64)
+  /// By position in `control`; stale where the number is not the table's.
+  var edges = FlatBuffer<BranchEdge>(capacity: 16)
+  /// The positions in `control` that the present table branches to, each once.
+  var edgeTargets = FlatBuffer<UInt32>(capacity: 16)
+  /// Tables so far that carry several values.
+  var tableNumber: UInt32 = 0
   var moves = FlatBuffer<RegisterMove>(capacity: 32)
   /// The local of each bit.
   var localOfBit = FlatBuffer<UInt32>(capacity: 32)
@@ -159,6 +172,11 @@ struct FunctionCompiler: ~Copyable {
   var flushedHeight = 0
   // Entries below are in no register of their own.
   var spilledHeight = 0
+
+  /// Bytes of code that a chunk may have: thirty times what the largest body gives that does not mean to be large.
+  static let maximumChunkSize = 1 << 28
+  /// Whether the last function would have made the chunk larger than that.
+  private(set) var isTooLarge = false
 
   // Index of the operator being compiled.
   var position = 0
@@ -235,7 +253,7 @@ struct FunctionCompiler: ~Copyable {
   // MARK: A function
 
   /// Compiles the function in `ops`; returns where it stands in the chunk, or nil when a label was never bound
-  /// (a defect of this compiler).
+  /// (a defect of this compiler), or when the code is too large.
   mutating func compile() -> FunctionRecord? {
     asm.alignFunction(16)
     functionStart = asm.code.count
@@ -278,6 +296,11 @@ struct FunctionCompiler: ~Copyable {
       if hasMap { map.add(codeOffset: codeOffset, wasmOffset: op.offset) }
       emit(op)
       position &+= 1
+      // A branch or call of two bytes can move two thousand values.
+      if asm.code.count > Self.maximumChunkSize {
+        isTooLarge = true
+        return nil
+      }
     }
     emitOutOfLine()
     patchFrame(patch)
@@ -295,12 +318,12 @@ struct FunctionCompiler: ~Copyable {
   static let generalLocalSet: UInt32 = 0b0011_1111_1100_0000
   static let vectorLocalSet: UInt32 = 0b1111_1111_1100_0000
 
-  /// Gives the hottest locals registers, and every local a slot.
+  /// Gives the hottest locals registers, and every local that is used a slot. Locals go by their numbers from here on.
   mutating func allocateLocals() {
     locals.removeAll()
     localOfBit.removeAll()
     localOfBit.fill(with: .max, to: 32)
-    let count = ops.localCount
+    let count = ops.usedLocalCount
     let parameters = ops.parameterCount
     // The best by weight, of each class: few enough for insertion into a sorted list.
     var general = HottestLocals(capacity: 8)
@@ -310,11 +333,15 @@ struct FunctionCompiler: ~Copyable {
       let type = ops.localType(UInt32(i))
       let weight = ops.localWeight(UInt32(i))
       var home = LocalHome(type: type, bit: noBit, slot: 0, references: 0)
-      if i < parameters, environment.signatures.parameter(signature, i).kind == .stack {
-        home.slot = 16 + Int32(environment.signatures.parameter(signature, i).offset)
-      } else if weight > 0 {
-        slot -= type == .v128 ? 16 : 8
-        home.slot = slot
+      let index = Int(ops.localIndex(UInt32(i)))
+      if index < parameters {
+        let place = environment.signatures.parameter(signature, index)
+        if place.kind == .stack {
+          home.slot = 16 + Int32(place.offset)
+        } else if weight > 0 {
+          slot -= type == .v128 ? 16 : 8
+          home.slot = slot
+        }
       }
       locals.append(home)
       if weight > 0 {
@@ -325,6 +352,11 @@ struct FunctionCompiler: ~Copyable {
         }
       }
     }
+    // The slots of all that are no parameters are adjacent, so that a loop can set them to zero.
+    for i in 0..<count where ops.localIndex(UInt32(i)) >= parameters && ops.localWeight(UInt32(i)) > 0 {
+      slot -= locals[i].type == .v128 ? 16 : 8
+      locals[i].slot = slot
+    }
     stackSlots = slot
 
     // Parameters keep the registers that they arrive in; the others take what is left.
@@ -332,15 +364,17 @@ struct FunctionCompiler: ~Copyable {
     var freeVector = Self.vectorLocalSet
     for k in 0..<general.count {
       let local = Int(general[k])
-      if local < parameters {
-        let place = environment.signatures.parameter(signature, local)
+      let index = Int(ops.localIndex(general[k]))
+      if index < parameters {
+        let place = environment.signatures.parameter(signature, index)
         if place.kind == .general { assign(local, place.register, &freeGeneral, 0) }
       }
     }
     for k in 0..<vector.count {
       let local = Int(vector[k])
-      if local < parameters {
-        let place = environment.signatures.parameter(signature, local)
+      let index = Int(ops.localIndex(vector[k]))
+      if index < parameters {
+        let place = environment.signatures.parameter(signature, index)
         if place.kind == .vector { assign(local, place.register, &freeVector, 16) }
       }
     }
@@ -400,9 +434,9 @@ struct FunctionCompiler: ~Copyable {
     inSlots = 0
     let live = analysis.liveAtEntry
     let parameters = ops.parameterCount
-    for i in 0..<parameters {
+    for i in 0..<locals.count where ops.localIndex(UInt32(i)) < parameters {
       let home = locals[i]
-      let place = environment.signatures.parameter(signature, i)
+      let place = environment.signatures.parameter(signature, Int(ops.localIndex(UInt32(i))))
       switch place.kind {
       case .stack:
         if home.bit != noBit { inSlots |= 1 << UInt32(home.bit) }
@@ -424,7 +458,7 @@ struct FunctionCompiler: ~Copyable {
     }
     // The other locals are zero.
     var zeroed = 0
-    for i in parameters..<max(parameters, locals.count) {
+    for i in 0..<locals.count where ops.localIndex(UInt32(i)) >= parameters {
       let home = locals[i]
       if home.bit != noBit {
         let bit: RegisterSet = 1 << UInt32(home.bit)
@@ -441,18 +475,19 @@ struct FunctionCompiler: ~Copyable {
         zeroed += 1
       }
     }
-    if zeroed > 0 { zeroLocals(from: parameters, count: zeroed) }
+    if zeroed > 0 { zeroLocals(count: zeroed) }
     return patch
   }
 
-  /// Stores zeros to the slots of the locals from `first` on that live in slots only.
-  private mutating func zeroLocals(from first: Int, count: Int) {
+  /// Stores zeros to the slots of the `count` locals, parameters apart, that live in slots only.
+  private mutating func zeroLocals(count: Int) {
+    let parameters = ops.parameterCount
     asm.alu(.xor, .b32, dst: .rax, src: .rax)
     if count > 48 {
       // All slots of these locals are adjacent; those of locals in registers are among them, to no harm.
       var low: Int32 = 0
       var high: Int32 = -0x7FFF_FFFF
-      for i in first..<locals.count where locals[i].slot != 0 {
+      for i in 0..<locals.count where locals[i].slot != 0 && ops.localIndex(UInt32(i)) >= parameters {
         low = min(low, locals[i].slot)
         high = max(high, locals[i].slot + (locals[i].type == .v128 ? 8 : 0))
       }
@@ -465,7 +500,8 @@ struct FunctionCompiler: ~Copyable {
       asm.jcc(.notEqual, loop)
       return
     }
-    for i in first..<locals.count where locals[i].bit == noBit && locals[i].slot != 0 {
+    for i in 0..<locals.count
+    where locals[i].bit == noBit && locals[i].slot != 0 && ops.localIndex(UInt32(i)) >= parameters {
       asm.store(.b64, to: Address(base: .rbp, displacement: locals[i].slot), src: .rax)
       if locals[i].type == .v128 {
         asm.store(.b64, to: Address(base: .rbp, displacement: locals[i].slot + 8), src: .rax)
