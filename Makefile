@@ -1,6 +1,7 @@
 # make          installs what the build needs and makes .build/release/precast
 # make demo     the same, and shows the main job on a real program: compile, look, load, run
 # make test     the same with what the tests need, then every test (FILTER=Name: those whose name holds that)
+# make differential  random modules beside a peer: COUNT of them from SEED on, of each of two generators
 # make lint     the formatter's rules, none broken
 # make bench    the figures of Docs/, beside a peer's where one is installed
 # make asan     the tests under address sanitizer
@@ -16,7 +17,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint bench asan golden fuzz demo-wasm test-wasm kernels-wasm suite corpus setup-build setup-test
+.PHONY: build demo test differential lint bench asan golden fuzz demo-wasm test-wasm kernels-wasm suite corpus setup-build setup-test
 
 WITH := .ci/with-tools
 # Libraries that .ci/setup had to unpack beside the system's are found at run time as well. (Looked up when a recipe starts,
@@ -39,6 +40,10 @@ demo: build
 
 test: setup-test corpus
 	@$(WITH) swift test $(TESTS) $(if $(FILTER),--filter $(FILTER))
+
+differential: setup-test
+	@PRECAST_DIFFERENTIAL_COUNT=$(or $(COUNT),5000) PRECAST_DIFFERENTIAL_SEED=$(or $(SEED),1000) \
+	  $(WITH) swift test $(TESTS) --filter DifferentialTests
 
 lint:
 	@swift format lint --strict --parallel --recursive Package.swift Sources Tests

@@ -3,14 +3,21 @@
 // `wasm-tools smith` makes valid modules out of random bytes (Tests/Tools/smith.json keeps it to the features that are
 // supported, with NaNs made canonical), and adds a counter that ends every loop and recursion. Each module's exported
 // functions are called in wasmtime (Tests/Tools/observe-wasmtime.py, which says what is observed) and here, by way of an
-// artifact on disk; results, traps, memories, globals and tables must agree.
+// artifact on disk; results, traps with their kinds, memories, globals and tables must agree, with the code for any
+// processor and with that for this one.
+//
+// A second generator of our own (Tests/LargeModule/RandomProgram.swift) makes larger bodies that are hard on the compiler's
+// bookkeeping of values, locals and labels.
 //
 // The seeds are fixed. For a long run take more of them, or others:
 //
-//     PRECAST_DIFFERENTIAL_COUNT=20000 PRECAST_DIFFERENTIAL_SEED=1000 make test FILTER=Differential
+//     make differential COUNT=20000 SEED=1000
 
 import Foundation
+import LargeModule
 import Precast
+import PrecastArtifact
+import PrecastLoader
 import PrecastRuntime
 import Testing
 
@@ -18,11 +25,14 @@ import Testing
   /// How many modules a test case takes: one start of the other runtime for all of them.
   static let batch = 25
 
-  static let seeds: [Int] = {
+  static let seeds = seeds(count: 400)
+  static let programSeeds = seeds(count: 150)
+
+  private static func seeds(count: Int) -> [Int] {
     let first = Repository.environment("PRECAST_DIFFERENTIAL_SEED").flatMap { Int($0) } ?? 1
-    let count = Repository.environment("PRECAST_DIFFERENTIAL_COUNT").flatMap { Int($0) } ?? 400
+    let count = Repository.environment("PRECAST_DIFFERENTIAL_COUNT").flatMap { Int($0) } ?? count
     return Array(stride(from: first, to: first + max(0, count), by: batch))
-  }()
+  }
 
   static let isPossible: Bool = {
     guard Repository.wasmTools != nil, let python = Repository.python else { return false }
@@ -33,41 +43,65 @@ import Testing
     "A random module does what it does in another runtime",
     .enabled(if: isPossible, "needs wasm-tools, and Python with its package wasmtime"), arguments: seeds)
   func agreement(firstSeed: Int) throws {
-    let python = try #require(Repository.python)
     let directory = try TemporaryDirectory()
     var files: [(seed: Int, file: URL)] = []
     for seed in firstSeed..<firstSeed + Self.batch {
       if let file = try makeModule(seed: seed, in: directory) { files.append((seed, file)) }
     }
+    try compare(files)
+  }
+
+  @Test(
+    "A random program that is hard on registers does what it does in another runtime",
+    .enabled(if: isPossible, "needs wasm-tools, and Python with its package wasmtime"), arguments: programSeeds)
+  func programs(firstSeed: Int) throws {
+    let directory = try TemporaryDirectory()
+    var files: [(seed: Int, file: URL)] = []
+    for seed in firstSeed..<firstSeed + Self.batch {
+      let file = directory.appending("program-\(seed).wasm")
+      try Data(RandomProgram(seed: UInt64(seed)).wasm()).write(to: file)
+      files.append((seed, file))
+    }
+    try compare(files)
+  }
+
+  /// Holds what modules do here against what they do there.
+  private func compare(_ files: [(seed: Int, file: URL)]) throws {
+    let python = try #require(Repository.python)
     let other = try run(
       python, [Repository.tools.appending(path: "observe-wasmtime.py").path] + files.map(\.file.path))
     try #require(other.status == 0, "\(other.errorText)")
     for (seed, file) in files {
       let expected = try String(
-        contentsOf: file.deletingPathExtension().appendingPathExtension("observed"), encoding: .utf8)
-      do {
-        let observed = try Observer(wasm: file).observe()
-        var pairs = Array(zip(observed, expected.split(separator: "\n").map(String.init)))
-        // How deep a stack goes depends on the size of frames; what comes after is no longer comparable.
-        let deep = pairs.firstIndex { $0.0.hasSuffix("stackOverflow") || $0.1.hasSuffix("stackOverflow") }
-        if let deep { pairs.removeSubrange(deep...) }
-        if let (index, (ours, theirs)) = pairs.enumerated().first(where: { $0.element.0 != $0.element.1 }) {
-          let kept = try keep(file, seed: seed)
-          Issue.record("seed \(seed), line \(index): '\(ours)', in wasmtime '\(theirs)'; the module is \(kept)")
+        contentsOf: file.deletingPathExtension().appendingPathExtension("observed"), encoding: .utf8
+      ).split(separator: "\n").map(String.init)
+      for features in [CPUFeatures(), HostSettings.cpuFeatures] {
+        do {
+          let observed = try Observer(wasm: file, features: features).observe()
+          var pairs = Array(zip(observed, expected))
+          // How deep a stack goes depends on the size of frames; what comes after is no longer comparable.
+          let deep = pairs.firstIndex { $0.0.hasSuffix("stackOverflow") || $0.1.hasSuffix("stackOverflow") }
+          if let deep { pairs.removeSubrange(deep...) }
+          if let (index, (ours, theirs)) = pairs.enumerated().first(where: { $0.element.0 != $0.element.1 }) {
+            let kept = try keep(file)
+            Issue.record(
+              "seed \(seed), \(features.names), line \(index): '\(ours)', in wasmtime '\(theirs)'; the module is \(kept)"
+            )
+          }
+          if deep == nil { #expect(observed.count == expected.count, "seed \(seed)") }
+        } catch {
+          let kept = try keep(file)
+          Issue.record("seed \(seed), \(features.names): \(error); the module is \(kept)")
         }
-        if deep == nil { #expect(observed.count == expected.split(separator: "\n").count, "seed \(seed)") }
-      } catch {
-        let kept = try keep(file, seed: seed)
-        Issue.record("seed \(seed): \(error); the module is \(kept)")
       }
     }
   }
 
   /// Puts a module where it can be looked at after the test.
-  private func keep(_ file: URL, seed: Int) throws -> String {
+  private func keep(_ file: URL) throws -> String {
     let folder = Repository.root.appending(path: ".build/differential")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    let kept = folder.appending(path: "\(seed).wasm")
+    let kept = folder.appending(path: file.lastPathComponent)
     try? FileManager.default.removeItem(at: kept)
     try FileManager.default.copyItem(at: file, to: kept)
     return kept.path
@@ -106,9 +140,11 @@ private struct Observer {
   let path: RealPath
   let module: Module
 
-  init(wasm: URL) throws {
+  init(wasm: URL, features: CPUFeatures) throws {
     path = try RealPath(engine: Engine(configuration: EngineConfiguration(maximumWasmStack: 4 << 20)))
-    module = try path.module(wasm: wasm)
+    var settings = CompilerSettings()
+    settings.cpuFeatures = features
+    module = try path.module(wasm: wasm, settings: settings)
   }
 
   func observe() throws -> [String] {

@@ -25,12 +25,12 @@ final class RealPath {
   /// Compiles a module to a new file.
   ///
   /// - Throws: `WasmError` for a module that is not accepted.
-  func compile(wasm: URL, threads: Int? = nil) throws -> URL {
+  func compile(wasm: URL, threads: Int? = nil, settings: CompilerSettings = CompilerSettings()) throws -> URL {
     let name = wasm.deletingPathExtension().lastPathComponent
     let artifact = directory.appending("\(artifacts.count)-\(name).cwasm")
     let binary = WasmBinary([UInt8](try Data(contentsOf: wasm)))
     do {
-      _ = try Compiler(threads: threads).compile(binary, toFile: artifact.path)
+      _ = try Compiler(settings: settings, threads: threads).compile(binary, toFile: artifact.path)
     } catch CompilerError.wasm(let error) {
       throw error
     }
@@ -39,8 +39,8 @@ final class RealPath {
   }
 
   /// Compiles a module to a new file, and loads that.
-  func module(wasm: URL) throws -> Module {
-    try Module(engine: engine, deserializeFile: compile(wasm: wasm).path)
+  func module(wasm: URL, settings: CompilerSettings = CompilerSettings()) throws -> Module {
+    try Module(engine: engine, deserializeFile: compile(wasm: wasm, settings: settings).path)
   }
 
   /// Runs a WASI command to its end.
