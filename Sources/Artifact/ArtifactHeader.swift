@@ -73,6 +73,18 @@ public struct ArtifactHeader: Sendable, Equatable {
     return engine == EngineSection.magic
   }
 
+  /// Whether the start of another version's artifact is as it was written, as far as can be told. The size of the file has stood
+  /// in its place since the first version, and the checksum since the second.
+  private static func isSound(
+    _ bytes: ByteRegion, _ record: ByteRegion, _ fileSize: UInt64
+  ) throws(ArtifactError) -> Bool {
+    let version = try record.u32(8)
+    guard version > 0, try record.u64(16) == fileSize else { return false }
+    if version == 1 { return true }
+    guard bytes.count >= Self.size else { return false }
+    return try bytes.u32(Self.checksumOffset) == Self.checksum(of: bytes)
+  }
+
   /// Reads the start of a file: `bytes` holds its first `ArtifactHeader.size` bytes, or all of a
   /// shorter file; `fileSize` is the size of all of it.
   ///
@@ -93,8 +105,12 @@ public struct ArtifactHeader: Sendable, Equatable {
         message: "an ELF file, but without a compatibility record (or cut off)")
     }
     let record = try bytes.slice(Self.engineOffset, bytes.count - Self.engineOffset)
-    // Another version may have its checksum elsewhere.
-    try EngineSection.checkVersion(record)
+    do throws(ArtifactError) {
+      try EngineSection.checkVersion(record)
+    } catch {
+      if try Self.isSound(bytes, record, fileSize) { throw error }
+      throw .damaged(.engine, 8, "the format version is \(try record.u32(8)), and size or checksum do not agree")
+    }
     guard bytes.count >= Self.size else {
       throw headerError(bytes.count, "the file is cut off: \(Self.size) bytes needed")
     }

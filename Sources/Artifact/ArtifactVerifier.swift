@@ -187,6 +187,9 @@ extension Artifact {
     var extents = try Budget(.extents, info)
     for index in 0..<info.tableCount {
       let table = try info.table(index)
+      guard table.limits.minimum <= UInt64(UInt32.max), table.limits.maximum ?? .max >= table.limits.minimum else {
+        throw .damaged(.info, 0, "table \(index) has impossible limits")
+      }
       try rows.spend(info.tableImage(index).count)
       for position in try info.tableImage(index) {
         let row = try info.tableImageRow(position)
@@ -197,6 +200,11 @@ extension Artifact {
     }
     for index in 0..<info.memoryCount {
       let memory = try info.memory(index)
+      // Pages of 64 KiB in an index space of 32 or 64 bits.
+      let most: UInt64 = memory.isMemory64 ? 1 << 48 : 65_536
+      guard memory.limits.minimum <= memory.limits.maximum ?? most, memory.limits.maximum ?? most <= most else {
+        throw .damaged(.info, 0, "memory \(index) has impossible limits")
+      }
       try extents.spend(info.memoryImage(index).count)
       for position in try info.memoryImage(index) {
         let extent = try info.imageExtent(position)

@@ -82,7 +82,9 @@ struct JSONWriter {
       case "\"": quoted += "\\\""
       case "\\": quoted += "\\\\"
       case "\n": quoted += "\\n"
-      case _ where scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value):
+      // What controls terminals, the direction of text, or lines.
+      case _ where scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value), "\u{2028}"..."\u{202E}",
+        "\u{2066}"..."\u{2069}", "\u{200E}", "\u{200F}", "\u{61C}":
         let digits = String(scalar.value, radix: 16)
         quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
       default: quoted.unicodeScalars.append(scalar)

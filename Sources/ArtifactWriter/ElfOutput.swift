@@ -29,6 +29,7 @@ enum ElfOutput {
   /// Writes the file; checksums and the digest in the build-id stay zero.
   static func write(_ plan: ArtifactPlan, to file: borrowing OutputFile) throws(ArtifactWriterError) {
     guard isUsable else { throw failure() }
+    try file.reserve(Int(plan.engine.fileSize))
     let elf = try unsafe check(elf_begin(file.descriptor, ELF_C_WRITE_MMAP, nil))
     // All pointers below belong to `elf`, and are used before it ends.
     defer { unsafe _ = elf_end(elf) }

@@ -70,6 +70,15 @@ struct OutputFile: ~Copyable {
     try unsafe body(UnsafeMutableRawBufferPointer(start: base, count: size))
   }
 
+  /// Makes the file `size` bytes long, with room for all of them: what is written through a mapping to a disk that is full
+  /// is a bus error, not an error that could be reported.
+  borrowing func reserve(_ size: Int) throws(ArtifactWriterError) {
+    var problem = EINTR
+    while problem == EINTR { problem = posix_fallocate(descriptor, 0, off_t(size)) }
+    // A file system that cannot reserve is one that can only be trusted.
+    if problem != 0 && problem != EOPNOTSUPP && problem != EINVAL { throw Self.failure("write", path, errno: problem) }
+  }
+
   /// Calls `body` with a new file, and puts that file at `path` when `body` is done.
   static func write(
     path: String, durable: Bool, _ body: (borrowing OutputFile) throws(ArtifactWriterError) -> Void

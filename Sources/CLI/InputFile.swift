@@ -74,6 +74,17 @@ struct InputFile: ~Copyable {
     return mine.st_dev == other.st_dev && mine.st_ino == other.st_ino
   }
 
+  /// The first bytes of a regular file, at most `most`; none of anything else.
+  func start(_ most: Int) throws(Failure) -> [UInt8] {
+    guard isRegular else { return [] }
+    var bytes = [UInt8](repeating: 0, count: min(most, size))
+    let count = unsafe bytes.withUnsafeMutableBytes { buffer in
+      unsafe pread(descriptor, buffer.baseAddress, buffer.count, 0)
+    }
+    guard count >= 0 else { throw .system(errno, path) }
+    return Array(bytes.prefix(count))
+  }
+
   /// All of the file's bytes, or the first four alone where they are those of none of the kinds.
   ///
   /// A file can have any size and a pipe need not end, so nothing is read that is of no use: `/dev/zero` is refused

@@ -25,6 +25,8 @@ struct Inspector {
   /// Writes the description to standard output.
   func run() throws {
     let input = try InputFile(path: path)
+    // Of a large file that is no artifact nobody wants an outline that badly.
+    if input.size > 256 << 20 { try VerifyCommand.checkStart(of: input) }
     let contents = try input.contents(ifOneOf: [.elf])
     if FileKind(contents) != .elf {
       let hint = FileKind(contents) == .wasm ? "a wasm module; compile it first" : "no artifact"
@@ -60,6 +62,9 @@ struct Inspector {
     case .functions:
       try Terminal.stream { output throws in try reporting { try artifact.describeFunctions(format, to: output) } }
     case .code(let word):
+      // Somebody else's program reads the file then, and may take damaged headers for granted.
+      if let first = damagedPages.first { throw Failure("\(path): \(first); nothing of it is disassembled") }
+      try artifact.checkSectionHeaders()
       try disassemble(word, of: artifact, file)
     }
   }

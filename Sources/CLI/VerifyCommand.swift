@@ -35,11 +35,32 @@ struct VerifyCommand: ParsableCommand {
     if isAnyBad { throw Failure("") }
   }
 
+  /// Refuses by its first page what is no artifact, or one of another size: all of a file that is none may be large.
+  static func checkStart(of input: borrowing InputFile) throws(Failure) {
+    let start = try input.start(ArtifactHeader.size)
+    guard FileKind(magic: start) == .elf else { return }
+    let size = UInt64(input.size)
+    let reason: String? = unsafe start.withUnsafeBytes { bytes in
+      guard let base = bytes.baseAddress else { return nil }
+      // The bytes outlive what is made from them: all of it ends in this call.
+      let region = unsafe ByteRegion(base: base, count: bytes.count)
+      do throws(ArtifactError) {
+        _ = try ArtifactHeader(region, fileSize: size)
+        return nil
+      } catch {
+        return ArtifactExplanation(region, error).reason
+      }
+    }
+    if let reason { throw Failure("\(input.path): \(reason)") }
+  }
+
   /// Verifies a file, read once through one descriptor: what was read is what is judged.
   ///
   /// - Returns: its build-id.
   private static func verify(_ path: String) throws -> String {
-    let contents = try InputFile(path: path).contents(ifOneOf: [.elf])
+    let input = try InputFile(path: path)
+    try checkStart(of: input)
+    let contents = try input.contents(ifOneOf: [.elf])
     switch FileKind(contents) {
     case .elf: break
     case .wasm: throw Failure("\(path): this is a wasm module; compile it first")

@@ -143,8 +143,13 @@ static bool ours(int signal, const siginfo_t *info, ucontext_t *context) {
   if (!activation) return false;
   uint32_t token = precast_code_read_begin();
   const struct precast_code *code = precast_code_read_find(pc);
+  struct precast_place place;
+  // Where a lost text reads as zeros, which are instructions of two bytes, execution may leave it at its end.
+  bool ran_off = !code && precast_code_read_find_address(pc, &place) && !place.is_image;
+  if (ran_off) code = place.artifact;
   precast_code_read_end(token);  // this thread is executing the code, so it stays
   if (!code) return false;
+  if (ran_off) return precast_lost_some(code) && abandon(signal, address, context);
   // A fault at the text itself is no trap, whatever stands there.
   bool in_text = is_memory_fault(signal) && address >= code->text_start && address < code->text_end;
   uint8_t trap_code =

@@ -114,6 +114,9 @@ import Testing
     #expect(!other.withUnsafeBytes { ArtifactHeader.looksLikeArtifact(ByteRegion(base: $0.baseAddress!, count: 4096)) })
     other = bytes
     other[ArtifactHeader.engineOffset + 8] = 77
+    // As it stands, this is damage and no other version.
+    #expect(kind(other) == .damaged)
+    other.withUnsafeMutableBytes { ArtifactHeader.fillChecksum($0) }
     guard case .incompatible(let mismatches) = kind(other) else {
       Issue.record("a newer format was taken")
       return

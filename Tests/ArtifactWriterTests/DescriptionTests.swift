@@ -208,6 +208,7 @@ import Testing
   @Test func anotherVersionIsExplained() throws {
     var bytes = try TestModule.everything().artifact()
     bytes[ArtifactHeader.engineOffset + 8] = 77
+    bytes.withUnsafeMutableBytes { ArtifactHeader.fillChecksum($0) }
     try bytes.withUnsafeBytes { buffer in
       let file = ByteRegion(base: buffer.baseAddress!, count: buffer.count)
       let error = try #require(throws: ArtifactError.self) { try Artifact(file) }

@@ -216,10 +216,10 @@ import Testing
   }
 
   @Test func anotherVersionsArtifactIsExplained() throws {
-    try patched("other.cwasm", at: 392 + 8, [99, 0, 0, 0])
+    try patched("other.cwasm", at: 392 + 8, [1, 0, 0, 0])
     let outcome = try Command.run("inspect", "other.cwasm", in: folder)
     #expect(outcome.status == 0 && outcome.errors == "")
-    for word in ["format_version is 99", "what to do: compile", "precast-baseline", ".wasmtime.traps", "LOAD"] {
+    for word in ["format_version is 1 ", "what to do: compile", "precast-baseline", ".wasmtime.traps", "LOAD"] {
       #expect(outcome.text.contains(word), "\(word) in \(outcome.text)")
     }
     let json = try Command.run("inspect", "--json", "other.cwasm", in: folder)

@@ -70,8 +70,8 @@ public struct ArtifactExplanation: Sendable {
     }
   }
 
-  /// Whether the file is in order and merely not for this version.
-  public var isSound: Bool { finding == .otherVersion }
+  /// Whether the file is in order, as far as can be told, and merely not for this version.
+  public var isSound: Bool { finding == .otherVersion && outline?.problems.isEmpty ?? false }
 
   /// Describes the file.
   public func describe(_ format: DescriptionFormat, to output: TextOutput) {
