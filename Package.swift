@@ -9,21 +9,29 @@ let settings: [SwiftSetting] = [
   .enableUpcomingFeature("InternalImportsByDefault"),
 ]
 
+// Whether this is a release: a tagged commit, and nothing changed. Two programs built from one release share the entries of
+// the artifact cache; anything else has its own (Sources/Cache/CompilerIdentity.swift).
+let isRelease = Context.gitInformation.map { $0.currentTag != nil && !$0.hasUncommittedChanges } ?? false
+
 let package = Package(
   name: "precast",
   products: [
     .library(name: "Precast", targets: ["Precast"]),
     .library(name: "PrecastRuntime", targets: ["PrecastRuntime"]),
     .library(name: "PrecastWASI", targets: ["PrecastWASI"]),
+    .library(name: "PrecastCacheSettings", targets: ["PrecastCacheSettings"]),
     .executable(name: "precast", targets: ["precast"]),
     .executable(name: "precast-bench", targets: ["precast-bench"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
   ],
   targets: [
     .systemLibrary(name: "CLibELF", path: "Sources/CLibELF", pkgConfig: "libelf", providers: [.apt(["libelf-dev"])]),
+    .systemLibrary(
+      name: "CLibZstd", path: "Sources/CLibZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .target(name: "CPrecastHost", path: "Sources/HostSupport"),
     .target(name: "PrecastWasm", path: "Sources/Wasm", swiftSettings: settings),
     .target(name: "PrecastMachineCode", path: "Sources/MachineCode", swiftSettings: settings),
@@ -52,18 +60,28 @@ let package = Package(
       name: "PrecastWASI", dependencies: ["PrecastRuntime", "CPrecastHost"], path: "Sources/WASI",
       swiftSettings: settings),
     .target(
-      name: "Precast", dependencies: ["PrecastRuntime", "PrecastWASI", "PrecastCompiler"],
+      name: "PrecastCache",
+      dependencies: [
+        "PrecastArtifact", "PrecastVerification", "CLibZstd", "CPrecastHost",
+        .product(name: "Crypto", package: "swift-crypto"),
+      ],
+      path: "Sources/Cache", swiftSettings: settings + (isRelease ? [.define("PRECAST_RELEASE")] : [])),
+    .target(
+      name: "PrecastCacheSettings", dependencies: ["PrecastCache", "TOMLKit"], path: "Sources/CacheSettings",
+      swiftSettings: settings),
+    .target(
+      name: "Precast", dependencies: ["PrecastRuntime", "PrecastWASI", "PrecastCompiler", "PrecastCache"],
       path: "Sources/Precast", swiftSettings: settings),
     .executableTarget(
       name: "precast",
       dependencies: [
-        "Precast", "PrecastVerification", "CPrecastHost",
+        "Precast", "PrecastCache", "PrecastCacheSettings", "PrecastVerification", "CPrecastHost",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/CLI", swiftSettings: settings),
     .executableTarget(
       name: "precast-bench",
-      dependencies: ["Precast", "PrecastRuntime", "PrecastLoader", "PrecastArtifact", "LargeModule"],
+      dependencies: ["Precast", "PrecastRuntime", "PrecastLoader", "PrecastArtifact", "PrecastCache", "LargeModule"],
       path: "Sources/Benchmarks", swiftSettings: settings),
     .target(name: "LargeModule", path: "Tests/LargeModule", swiftSettings: settings),
 
@@ -104,6 +122,18 @@ let package = Package(
       path: "Tests/PrecastTests"),
     .executableTarget(
       name: "artifact-holder", dependencies: ["PrecastLoader"], path: "Tests/ArtifactHolder", swiftSettings: settings),
+    .target(
+      name: "CacheTestSupport", dependencies: ["Precast"], path: "Tests/CacheTestSupport", swiftSettings: settings),
+    .executableTarget(
+      name: "cache-hammer", dependencies: ["Precast", "CacheTestSupport"], path: "Tests/CacheHammer",
+      swiftSettings: settings),
+    .testTarget(
+      name: "CacheTests",
+      dependencies: [
+        "PrecastCache", "PrecastCacheSettings", "Precast", "PrecastCompiler", "PrecastArtifact", "CacheTestSupport",
+        "cache-hammer",
+      ],
+      path: "Tests/CacheTests"),
     .testTarget(name: "CLITests", dependencies: ["precast"], path: "Tests/CLITests"),
   ]
 )

@@ -214,3 +214,21 @@ public struct CompilerSettings: Sendable, Hashable {
     Setting.allCases.map { ($0.descriptor.name, $0.descriptor.render(self[$0])) }
   }
 }
+
+/// The settings by name, all that there are: what a cache's key is made of. Nobody has to remember to add one here.
+extension CompilerSettings: Encodable {
+  private struct Name: CodingKey {
+    var stringValue: String
+    var intValue: Int? { nil }
+    init(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
+  }
+
+  /// Encodes every setting's value under its name.
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: Name.self)
+    for setting in Setting.allCases {
+      try container.encode(self[setting], forKey: Name(stringValue: setting.descriptor.name))
+    }
+  }
+}

@@ -1,10 +1,10 @@
 // JSON, written directly.
 //
-// `inspect --json` is the only JSON there is, and an encoder would bring Foundation into every host. It goes out as it
+// There is little JSON, all of it the command's, and an encoder would bring Foundation into every host. It goes out as it
 // is made (see TextOutput), for the tables of a large artifact are larger than one would like to hold.
 
 /// Writes indented JSON.
-struct JSONWriter {
+package struct JSONWriter {
   /// Where the text goes.
   let output: TextOutput
   private var indentation = ""
@@ -13,10 +13,10 @@ struct JSONWriter {
   private var inlineDepth = 0
 
   /// Writes to an output; gathers the text where none is given.
-  init(_ output: TextOutput = TextOutput()) { self.output = output }
+  package init(_ output: TextOutput = TextOutput()) { self.output = output }
 
   /// All text, where it was gathered.
-  var text: String { output.text }
+  package var text: String { output.text }
 
   private mutating func next(_ key: String?) {
     if needsComma { output.append(inlineDepth > 0 ? ", " : ",") }
@@ -29,7 +29,7 @@ struct JSONWriter {
   }
 
   /// Opens an object or array; `inline` keeps all that is in it on one line.
-  mutating func begin(_ open: String, _ key: String? = nil, inline: Bool = false) {
+  package mutating func begin(_ open: String, _ key: String? = nil, inline: Bool = false) {
     next(key)
     output.append(open)
     if inline || inlineDepth > 0 { inlineDepth += 1 } else { indentation += "  " }
@@ -37,7 +37,7 @@ struct JSONWriter {
   }
 
   /// Closes what was opened last.
-  mutating func end(_ close: String) {
+  package mutating func end(_ close: String) {
     if inlineDepth > 0 {
       inlineDepth -= 1
     } else {
@@ -48,29 +48,29 @@ struct JSONWriter {
     needsComma = true
   }
 
-  mutating func object(_ key: String? = nil, _ body: (inout JSONWriter) -> Void) {
+  package mutating func object(_ key: String? = nil, _ body: (inout JSONWriter) -> Void) {
     begin("{", key)
     body(&self)
     end("}")
   }
 
-  mutating func array(_ key: String? = nil, _ body: (inout JSONWriter) -> Void) {
+  package mutating func array(_ key: String? = nil, _ body: (inout JSONWriter) -> Void) {
     begin("[", key)
     body(&self)
     end("]")
   }
 
-  mutating func value(_ key: String? = nil, _ value: String?) {
+  package mutating func value(_ key: String? = nil, _ value: String?) {
     next(key)
     output.append(value.map(Self.quote) ?? "null")
   }
 
-  mutating func value(_ key: String? = nil, _ value: some BinaryInteger) {
+  package mutating func value(_ key: String? = nil, _ value: some BinaryInteger) {
     next(key)
     output.append("\(value)")
   }
 
-  mutating func value(_ key: String? = nil, _ value: Bool) {
+  package mutating func value(_ key: String? = nil, _ value: Bool) {
     next(key)
     output.append(value ? "true" : "false")
   }

@@ -44,6 +44,11 @@ struct PeerLibrary {
     unsafe rename(artifact + ".part", artifact)
   }
 
+  /// A run of the driver that prints times of making a module of wasm with the library's cache.
+  func cache(_ wasm: String, runs: Int, settings: String) -> Command {
+    Command(program: driver, arguments: [library, "cache", wasm, "\(runs)", settings])
+  }
+
   /// A run of the driver that prints times of an artifact.
   func load(_ artifact: String, runs: Int, pooling: Bool) -> Command {
     Command(program: driver, arguments: [library, "load", artifact, "\(runs)"] + (pooling ? ["pooling"] : []))

@@ -10,9 +10,11 @@
 //       call      calls from the host into wasm, from wasm to the host, and in wasm
 //       lookup    questions about addresses (lookup FILE.cwasm: in that artifact)
 //       scale     10,000 artifacts at once (scale N: so many)
+//       cache     modules made of wasm that the cache has, from a file and from bytes
 //
 //     precast-bench load FILE.cwasm [RUNS]           one artifact, in this process: four lines for scripts
 //     precast-bench call FILE.cwasm [BATCHES] [KIND] calls, in this process, of one kind or of all
+//     precast-bench cache FILE.wasm [RUNS]           one module through the cache, in this process: three lines
 //     precast-bench suite [--runs N] [--only NAME]... [--json]
 //                                                    kernels and programs: the code that compilers make of them
 //
@@ -23,7 +25,7 @@ import Glibc
 
 /// What the words of the command line ask for.
 struct Options {
-  static let all = ["compile", "run", "load", "process", "sizes", "call", "lookup", "scale"]
+  static let all = ["compile", "run", "load", "process", "sizes", "call", "lookup", "scale", "cache"]
 
   var benchmarks: Set<String> = []
   var runs = 3
@@ -32,6 +34,8 @@ struct Options {
   var artifact: (path: String, runs: Int)?
   /// An artifact to time calls with, how often, and which.
   var calls: (path: String, batches: Int, only: String?)?
+  /// A module to make with the cache, and how often.
+  var cached: (path: String, runs: Int)?
   /// An artifact to look up places in.
   var lookup: String?
   /// How many artifacts to load at once.
@@ -47,6 +51,10 @@ struct Options {
     if words.first == "call", let path = words.dropFirst().first, !path.hasPrefix("-"), !Self.all.contains(path) {
       let batches = words.dropFirst(2).first
       calls = (path, batches.flatMap { Int($0) }.map { max(1, $0) } ?? 101, words.dropFirst(3).first)
+      return
+    }
+    if words.first == "cache", let path = words.dropFirst().first, !path.hasPrefix("-"), !Self.all.contains(path) {
+      cached = (path, words.dropFirst(2).first.flatMap { Int($0) }.map { max(1, $0) } ?? 201)
       return
     }
     while let word = words.popFirst() {
@@ -92,6 +100,7 @@ func main() throws(BenchmarkError) {
   if let (path, batches, only) = options.calls {
     return print(try CallTimes(artifact: path, batches: batches, only: only).text)
   }
+  if let (path, runs) = options.cached { return print(try CacheTimes(wasm: path, runs: runs).text) }
   let bench = try Workbench(runs: options.runs)
   var report = Report()
   for name in Options.all where options.benchmarks.contains(name) {
@@ -103,6 +112,7 @@ func main() throws(BenchmarkError) {
     case "sizes": try bench.sizes(&report)
     case "call": try bench.call(&report)
     case "lookup": try bench.lookup(&report, artifact: options.lookup)
+    case "cache": try bench.cache(&report)
     default: try bench.scale(&report, count: options.scale)
     }
   }

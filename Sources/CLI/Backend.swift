@@ -24,11 +24,6 @@ enum Backend {
     timings.add("  layout", seconds: statistics.layout)
     timings.add("write", seconds: statistics.write)
   }
-
-  /// Compiles a module for this process.
-  static func module(_ wasm: WasmBinary, settings: CompilerSettings, engine: Engine) throws -> Module {
-    try Module(engine: engine, wasm: wasm, settings: settings)
-  }
 }
 
 extension CPUFeatures {

@@ -16,7 +16,7 @@ struct PrecastCommand: ParsableCommand {
       of `run` otherwise what the guest exits with.
       """,
     version: "precast \(precastVersion)",
-    subcommands: [CompileCommand.self, RunCommand.self, InspectCommand.self, VerifyCommand.self])
+    subcommands: [CompileCommand.self, RunCommand.self, InspectCommand.self, VerifyCommand.self, CacheCommand.self])
 
   /// Runs the command and returns its exit code. `words` are the arguments without the program's name.
   static func main(words: [String]) -> Int32 {
@@ -52,6 +52,7 @@ struct PrecastCommand: ParsableCommand {
       // Run without a subcommand, or as `precast help`: these print by being run.
       guard
         command is CompileCommand || command is RunCommand || command is InspectCommand || command is VerifyCommand
+          || command is any CacheSubcommand
       else {
         var command = command
         try command.run()

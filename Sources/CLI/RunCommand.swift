@@ -9,7 +9,7 @@ struct RunCommand: ParsableCommand {
     usage: "precast run [<options>] <file> [<guest-arguments> ...]",
     discussion: """
       Options come before FILE; everything after it goes to the guest untouched, --help included. Whether FILE is wasm \
-      (which is compiled in memory) or an artifact (which is loaded) is told by its content.
+      (which is compiled, and kept in the cache for the next time) or an artifact (which is loaded) is told by its content.
 
       Of a command, _start is called; of a reactor, _initialize, and then what --invoke names. With --invoke, the words \
       after FILE are the export's arguments: integers in decimal or hexadecimal, floats also as inf and nan; results \
@@ -32,6 +32,9 @@ struct RunCommand: ParsableCommand {
 
   @Flag(help: "Accept an artifact although its name ends in .wasm. It is native code, and runs as such.")
   var allowPrecompiled = false
+
+  @Flag(help: "Of wasm: compile it, without a look at the cache, and do not put it there.")
+  var noCache = false
 
   @Flag(help: "Of an artifact: check all of it before it runs, as `precast verify` does.")
   var verify = false
@@ -61,6 +64,7 @@ struct RunCommand: ParsableCommand {
     options.cpuFeatures = cpuFeatures
     options.allowPrecompiled = allowPrecompiled
     options.verify = verify
+    options.usesCache = !noCache
     options.timings = timings
     options.file = file
     options.arguments = arguments

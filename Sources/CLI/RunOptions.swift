@@ -33,6 +33,8 @@ struct RunOptions: Equatable {
   /// Whether an artifact is verified in full before it runs.
   var verify = false
   var timings = false
+  /// Whether compiled modules are looked for in the cache, and kept there.
+  var usesCache = true
   var file = ""
   /// What the guest gets after its own name.
   var arguments: [String] = []
@@ -40,7 +42,7 @@ struct RunOptions: Equatable {
   /// The options that take a value; the next word is theirs, whatever it looks like.
   static let optionsWithValue: Set<String> = ["--dir", "--env", "--invoke", "--cpu-features"]
   /// The options that stand alone.
-  static let flags: Set<String> = ["--allow-precompiled", "--verify", "--timings"]
+  static let flags: Set<String> = ["--allow-precompiled", "--no-cache", "--verify", "--timings"]
 
   /// The words before FILE, FILE, and the words after it. No FILE: all words are before it.
   static func split(_ words: ArraySlice<String>) -> (own: [String], file: String?, guest: [String]) {
@@ -73,6 +75,8 @@ struct RunOptions: Equatable {
         guard let value = rest.popFirst(), accept(word, value) else { return nil }
       } else if word == "--allow-precompiled" {
         allowPrecompiled = true
+      } else if word == "--no-cache" {
+        usesCache = false
       } else if word == "--verify" {
         verify = true
       } else if word == "--timings" {

@@ -34,11 +34,16 @@ struct Runner {
   }
 
   private func start(_ timings: inout Timings) throws {
+    let file = try InputFile(path: options.file)
+    let kind = try file.kind()
     // The guest gets all the stack that this thread has.
     var configuration = EngineConfiguration(maximumWasmStack: 0)
     configuration.verifiesArtifacts = options.verify
-    let engine = Engine(configuration: configuration)
-    let module = try load(engine, &timings)
+    let cache = kind == .elf || !options.usesCache ? nil : try CacheFront.open()
+    // A hit is counted at once; after a compilation, which took longer than that, clean-up gets some time.
+    defer { cache?.finish(within: .milliseconds(cache?.missCount == 0 ? 0 : 250)) }
+    let engine = Engine(configuration: configuration, cache: cache)
+    var module = try load(file, kind, engine, &timings)
     let call = try options.invoke.map { try invocation(of: $0, in: module) }
     try checkEntries(of: module, invoked: call?.name)
 
@@ -46,7 +51,14 @@ struct Runner {
     let instance = try timings.measure("instantiate") { () throws -> Instance in
       var imports = Imports()
       try wasi().define(in: &imports, store: store, for: module)
-      return try module.instantiate(store: store, imports: imports)
+      do {
+        return try module.instantiate(store: store, imports: imports)
+      } catch let error as RuntimeError where error.kind == .damagedArtifact && engine.discardCached(module) {
+        // An entry whose tables turn out to be damaged is made again.
+        var again = Timings()
+        module = try load(file, kind, engine, &again)
+        return try module.instantiate(store: store, imports: imports)
+      }
     }
     let results = try timings.measure("run") { () throws -> [Value] in
       if let initialize = instance.exports[function: "_initialize"] { try initialize.invoke([]) }
@@ -75,12 +87,20 @@ struct Runner {
 
   // MARK: The module
 
-  private func load(_ engine: Engine, _ timings: inout Timings) throws -> Module {
-    let file = try InputFile(path: options.file)
-    switch try file.kind() {
+  private func load(
+    _ file: borrowing InputFile, _ kind: FileKind, _ engine: Engine, _ timings: inout Timings
+  ) throws -> Module {
+    switch kind {
     case .wasm:
-      return try timings.measure("compile") { () throws -> Module in
-        try compile(try file.contents(ifOneOf: [.wasm]), engine)
+      if engine.cache == nil {
+        return try timings.measure("compile") { () throws -> Module in
+          try Module(engine: engine, wasm: try file.contents(ifOneOf: [.wasm]), settings: settings())
+        }
+      }
+      return try measureCached(engine, &timings) {
+        try Module(engine: engine, wasmFile: file.descriptor, settings: settings()) {
+          try file.contents(ifOneOf: [.wasm])
+        }
       }
     case .elf:
       try checkName()
@@ -94,7 +114,9 @@ struct Runner {
     let contents = try file.contents(ifOneOf: [.wasm, .elf])
     switch FileKind(contents) {
     case .wasm:
-      return try timings.measure("compile") { () throws -> Module in try compile(contents, engine) }
+      return try measureCached(engine, &timings) {
+        try Module(engine: engine, wasm: contents, settings: settings())
+      }
     case .elf:
       try checkName()
       return try timings.measure("load") { () throws(LoadError) -> Module in
@@ -105,10 +127,21 @@ struct Runner {
     }
   }
 
-  private func compile(_ wasm: WasmBinary, _ engine: Engine) throws -> Module {
+  /// Times a step that is a load if the cache has the module, and a compilation if it has not.
+  private func measureCached(_ engine: Engine, _ timings: inout Timings, _ body: () throws -> Module) throws -> Module {
+    let start = Timings.now()
+    let misses = engine.cache?.missCount
+    defer {
+      let name = engine.cache?.missCount == misses && misses != nil ? "load" : "compile"
+      timings.add(name, seconds: Double(Timings.now() - start) * 1e-9)
+    }
+    return try body()
+  }
+
+  private func settings() throws -> CompilerSettings {
     var settings = CompilerSettings()
     settings.cpuFeatures = try CPUFeatureOption.parse(options.cpuFeatures ?? "native")
-    return try Backend.module(wasm, settings: settings, engine: engine)
+    return settings
   }
 
   /// Whoever runs a file named `.wasm` expects it to be confined. An artifact under that name is native code in disguise.

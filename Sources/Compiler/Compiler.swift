@@ -98,6 +98,18 @@ public struct Compiler: Sendable {
     return bytes
   }
 
+  /// Compiles `binary` to a sealed file in memory, and returns its descriptor, which the caller closes.
+  ///
+  /// - Throws: `CompilerError`.
+  public func compileToMemory(_ binary: WasmBinary) throws(CompilerError) -> Int32 {
+    var statistics = CompilationStatistics()
+    var descriptor: Int32 = -1
+    try compile(binary, &statistics) { input throws(ArtifactWriterError) in
+      descriptor = try ArtifactWriter.memoryFile(input)
+    }
+    return descriptor
+  }
+
   private func compile(
     _ binary: WasmBinary, _ statistics: inout CompilationStatistics,
     write: (ArtifactInput) throws(ArtifactWriterError) -> Void

@@ -42,6 +42,8 @@ public final class Engine: Sendable {
   public let configuration: EngineConfiguration
   let signatures = SignatureRegistry()
   let pool: InstancePool
+  /// What the layers above keep with the engine.
+  package let attachments = EngineAttachments()
   /// What installing the signal handlers returned: 0, or a negative errno.
   let signalHandlerStatus: Int32
 

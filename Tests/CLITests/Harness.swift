@@ -26,11 +26,16 @@ enum Command {
   }()
 
   /// Runs it to its end. Streams go through files, which never fill up as pipes do.
-  static func run(_ arguments: String..., input: String = "", in folder: Folder) throws -> Outcome {
-    try run(arguments, input: input, in: folder)
+  static func run(
+    _ arguments: String..., input: String = "", environment: [String: String] = [:], in folder: Folder
+  ) throws -> Outcome {
+    try run(arguments, input: input, environment: environment, in: folder)
   }
 
-  static func run(_ arguments: [String], input: String = "", in folder: Folder) throws -> Outcome {
+  /// Unless `environment` says otherwise, each run has an empty cache and no settings of the user's.
+  static func run(
+    _ arguments: [String], input: String = "", environment: [String: String] = [:], in folder: Folder
+  ) throws -> Outcome {
     let streams = folder.fresh("streams")
     try FileManager.default.createDirectory(at: streams, withIntermediateDirectories: true)
     func stream(_ name: String, _ contents: String) throws -> URL {
@@ -43,6 +48,8 @@ enum Command {
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
     process.currentDirectoryURL = folder.url
+    process.environment = ProcessInfo.processInfo.environment.merging(cache(in: streams)) { $1 }
+      .merging(environment) { $1 }
     process.standardInput = try FileHandle(forReadingFrom: files.0)
     process.standardOutput = try FileHandle(forWritingTo: files.1)
     process.standardError = try FileHandle(forWritingTo: files.2)
@@ -56,13 +63,21 @@ enum Command {
     return outcome
   }
 
+  /// The variables that give a process a cache of its own.
+  private static func cache(in folder: URL) -> [String: String] {
+    ["PRECAST_CACHE_DIR": folder.path + "/cache", "XDG_CONFIG_HOME": folder.path + "/config"]
+  }
+
   /// Runs a line of shell with the command as `$precast`.
   static func shell(_ line: String, in folder: Folder) throws -> Outcome {
     let output = folder.fresh("out")
+    let scratch = folder.fresh("scratch")
+    defer { try? FileManager.default.removeItem(at: scratch) }
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/bin/bash")
     process.arguments = ["-c", line]
     process.environment = ProcessInfo.processInfo.environment.merging(["precast": path]) { $1 }
+      .merging(cache(in: scratch)) { $1 }
     process.currentDirectoryURL = folder.url
     try Data().write(to: output)
     process.standardInput = FileHandle.nullDevice

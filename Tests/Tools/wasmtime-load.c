@@ -3,11 +3,15 @@
 //     wasmtime-load LIBRARY compile MODULE.wasm ARTIFACT
 //     wasmtime-load LIBRARY load ARTIFACT RUNS [pooling]
 //     wasmtime-load LIBRARY call ARTIFACT BATCHES
+//     wasmtime-load LIBRARY cache MODULE.wasm RUNS CONFIG
 //
 // LIBRARY is libwasmtime.so, such as the one inside the PyPI package `wasmtime`. `load` prints the same four lines as
 // `precast-bench load`; `pooling` instantiates with the pooling allocator in place of the default, on-demand one. Imports are
 // functions that trap, resolved before the clock starts (an `instance_pre`), which is the fastest way that the API has. `call` prints what
 // `precast-bench call` does, for TestData/Load/calls.wasm, by the calls of the API that check and convert nothing.
+//
+// `cache` makes a module of wasm again and again, with the library's own cache as CONFIG sets it up, from the file (which it
+// reads first) and from its bytes in memory. All but the first time the cache has it.
 //
 // The prototypes are those of wasmtime's headers (wasmtime/module.h, linker.h, ...), of which only these few are needed.
 
@@ -102,10 +106,14 @@ static void report(const char *name, uint64_t *times, size_t count) {
   printf("%s_us min %.2f median %.2f\n", name, times[0] / 1e3, median / 1e3);
 }
 
-static engine *make_engine(bool pooling) {
+static engine *make_engine(bool pooling, const char *cache) {
   FUNCTION(config *, wasm_config_new, void);
   FUNCTION(engine *, wasm_engine_new_with_config, config *);
   config *settings = wasm_config_new();
+  if (cache) {
+    FUNCTION(error *, wasmtime_config_cache_config_load, config *, const char *);
+    check(wasmtime_config_cache_config_load(settings, cache), cache);
+  }
   if (pooling) {
     FUNCTION(pooling_config *, wasmtime_pooling_allocation_config_new, void);
     FUNCTION(void, wasmtime_pooling_allocation_strategy_set, config *, const pooling_config *);
@@ -131,24 +139,60 @@ static engine *make_engine(bool pooling) {
   return made;
 }
 
-static int compile(const char *path, const char *artifact) {
-  FUNCTION(error *, wasmtime_module_new, engine *, const uint8_t *, size_t, module **);
-  FUNCTION(error *, wasmtime_module_serialize, module *, byte_vec *);
+static uint8_t *read_file(const char *path, size_t *size) {
   FILE *file = fopen(path, "rb");
   if (!file || fseek(file, 0, SEEK_END) != 0) {
     perror(path);
-    return 1;
+    exit(1);
   }
-  size_t size = (size_t)ftell(file);
-  uint8_t *bytes = malloc(size);
+  *size = (size_t)ftell(file);
+  uint8_t *bytes = malloc(*size);
   rewind(file);
-  if (!bytes || fread(bytes, 1, size, file) != size) {
+  if (!bytes || fread(bytes, 1, *size, file) != *size) {
     perror(path);
-    return 1;
+    exit(1);
   }
   fclose(file);
+  return bytes;
+}
+
+static int cache(const char *path, size_t runs, const char *settings) {
+  FUNCTION(error *, wasmtime_module_new, engine *, const uint8_t *, size_t, module **);
+  FUNCTION(void, wasmtime_module_delete, module *);
+  engine *engine = make_engine(false, settings);
+  uint64_t *times[2];
+  for (int i = 0; i < 2; i++) {
+    times[i] = calloc(runs, sizeof *times[i]);
+    if (!times[i]) return 1;
+  }
+  const size_t warm = runs / 10 + 3;
+  for (size_t i = 0; i < warm + runs; i++) {
+    module *made;
+    size_t size;
+    uint64_t start = now();
+    uint8_t *bytes = read_file(path, &size);
+    uint64_t read = now();
+    check(wasmtime_module_new(engine, bytes, size, &made), path);
+    uint64_t end = now();
+    wasmtime_module_delete(made);
+    free(bytes);
+    if (i < warm) continue;
+    times[0][i - warm] = end - start;
+    times[1][i - warm] = end - read;
+  }
+  report("file", times[0], runs);
+  report("bytes", times[1], runs);
+  return 0;
+}
+
+static int compile(const char *path, const char *artifact) {
+  FUNCTION(error *, wasmtime_module_new, engine *, const uint8_t *, size_t, module **);
+  FUNCTION(error *, wasmtime_module_serialize, module *, byte_vec *);
+  size_t size;
+  uint8_t *bytes = read_file(path, &size);
+  FILE *file;
   module *made;
-  check(wasmtime_module_new(make_engine(false), bytes, size, &made), path);
+  check(wasmtime_module_new(make_engine(false, NULL), bytes, size, &made), path);
   byte_vec image;
   check(wasmtime_module_serialize(made, &image), artifact);
   file = fopen(artifact, "wb");
@@ -170,7 +214,7 @@ static int load(const char *artifact, size_t runs, bool pooling) {
   FUNCTION(void, wasmtime_store_delete, store *);
   FUNCTION(error *, wasmtime_instance_pre_instantiate, const instance_pre *, context *, instance *, trap **);
 
-  engine *engine = make_engine(pooling);
+  engine *engine = make_engine(pooling, NULL);
   uint64_t *times[4];
   for (int i = 0; i < 4; i++) {
     times[i] = calloc(runs, sizeof *times[i]);
@@ -252,7 +296,7 @@ static int call(const char *artifact, size_t batches) {
   FUNCTION(value_type *, wasm_valtype_new, uint8_t);
   FUNCTION(void, wasm_valtype_vec_new, type_vec *, size_t, value_type *const *);
 
-  engine *engine = make_engine(false);
+  engine *engine = make_engine(false, NULL);
   module *made;
   check(wasmtime_module_deserialize_file(engine, artifact, &made), artifact);
   context *context = wasmtime_store_context(wasmtime_store_new(engine, NULL, NULL));
@@ -344,12 +388,14 @@ int main(int argc, char **argv) {
       return load(argv[3], (size_t)runs, argc > 5 && strcmp(argv[5], "pooling") == 0);
     }
     if (strcmp(argv[2], "call") == 0 && runs > 0) return call(argv[3], (size_t)runs);
+    if (strcmp(argv[2], "cache") == 0 && runs > 0 && argc > 5) return cache(argv[3], (size_t)runs, argv[5]);
   } else if (argc >= 5) {
     fprintf(stderr, "wasmtime-load: %s\n", dlerror());
     return 2;
   }
   fprintf(stderr, "usage: wasmtime-load LIBRARY compile MODULE.wasm ARTIFACT\n"
                   "       wasmtime-load LIBRARY load ARTIFACT RUNS [pooling]\n"
-                  "       wasmtime-load LIBRARY call ARTIFACT BATCHES\n");
+                  "       wasmtime-load LIBRARY call ARTIFACT BATCHES\n"
+                  "       wasmtime-load LIBRARY cache MODULE.wasm RUNS CONFIG\n");
   return 2;
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "precast_activation.h"
+#include "precast_background.h"
 #include "precast_checked_pages.h"
 #include "precast_code_registry.h"
 #include "precast_cpu.h"
