@@ -43,6 +43,9 @@ let package = Package(
       dependencies: ["PrecastArtifact", "CPrecastHost", .product(name: "Crypto", package: "swift-crypto")],
       path: "Sources/Verification", swiftSettings: settings),
     .target(
+      name: "PrecastLinker", dependencies: ["PrecastArtifact", "PrecastMachineCode"], path: "Sources/Linker",
+      swiftSettings: settings),
+    .target(
       name: "PrecastArtifactWriter",
       dependencies: ["PrecastArtifact", "PrecastVerification", "CLibELF"],
       path: "Sources/ArtifactWriter", swiftSettings: settings),
@@ -97,6 +100,9 @@ let package = Package(
         "CPrecastHost", .product(name: "Crypto", package: "swift-crypto"),
       ],
       path: "Tests/ArtifactWriterTests"),
+    .testTarget(
+      name: "LinkerTests", dependencies: ["PrecastLinker", "PrecastArtifact", "PrecastMachineCode"],
+      path: "Tests/LinkerTests"),
     .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),
     .target(name: "CLoaderTestCode", dependencies: ["CPrecastHost"], path: "Tests/LoaderTestCode"),
     .testTarget(

@@ -1,0 +1,49 @@
+// Objects into an image, in two steps.
+//
+//     let linker = try Linker(inputs, options)             reads, resolves symbols, lays out
+//     let placement = LinkPlacement(linker.sizes, …)       whoever makes memory or a file of it decides
+//     let image = try linker.link(placement)               writes the bytes
+//
+// The first step decides what takes room (sections, islands of veneers, entries of the global offset table, unwind
+// entries), the second fills in everything that depends on places.
+
+import PrecastArtifact
+public import PrecastMachineCode
+
+/// A link in progress.
+public struct Linker: ~Copyable {
+  /// The machine that all objects are for.
+  public let architecture: Architecture
+  /// The sizes of the parts of the image.
+  public let sizes: LinkedSizes
+
+  /// Reads the objects, resolves their symbols and lays their sections out.
+  ///
+  /// - Throws: `LinkError` for an object that is no object, or holds what is not linked; for symbols that are undefined or
+  ///   defined twice; for what is too large.
+  public init(_ inputs: [LinkInput], options: LinkOptions = LinkOptions()) throws(LinkError) {
+    throw LinkError(.unsupported, "linking is not there yet")
+  }
+
+  /// An upper bound of the distance from the start of the text to the end of the writable part, in bytes, placed by
+  /// `LinkPlacement.init(_:pageSize:)`: how much address space to reserve before a link at an address. Depends on section
+  /// headers only; counts every section with `SHF_ALLOC`, also those that only the loader knows.
+  ///
+  /// - Throws: `LinkError` for an object that is no object.
+  public static func extentBound(_ inputs: [LinkInput], pageSize: Int? = nil) throws(LinkError) -> Int {
+    throw LinkError(.unsupported, "linking is not there yet")
+  }
+
+  /// Writes the image's bytes: code, tables and data with all references resolved.
+  ///
+  /// - Parameters:
+  ///   - placement: where the parts stand that need not stand right behind the text.
+  ///   - destination: where to write; nil for memory of the image's own.
+  /// - Throws: `LinkError` for a relocation that is not known, whose value does not fit, or that would leave an absolute
+  ///   address in an image that is to work anywhere.
+  public consuming func link(
+    _ placement: LinkPlacement, into destination: LinkDestination? = nil
+  ) throws(LinkError) -> LinkedImage {
+    throw LinkError(.unsupported, "linking is not there yet")
+  }
+}
