@@ -7,7 +7,7 @@
 // The first step decides what takes room (sections, islands of veneers, entries of the global offset table, unwind
 // entries), the second fills in everything that depends on places.
 
-import PrecastArtifact
+public import PrecastArtifact
 public import PrecastMachineCode
 
 /// A link in progress.
@@ -16,6 +16,18 @@ public struct Linker: ~Copyable {
   public let architecture: Architecture
   /// The sizes of the parts of the image.
   public let sizes: LinkedSizes
+  /// The wasm module among the objects, as `LinkedImage.module`. Known before the link, since the sizes of its tables decide
+  /// where the writable part stands.
+  public let module: LinkedModule?
+  /// Islands of veneers, as `LinkedImage.islands`; they get symbols in a file.
+  public let islands: [Range<Int>]
+  let symbolNames: [ByteRegion]
+
+  /// Number of symbols, as `LinkedImage.symbolCount`: a file's symbol table stands before the writable part.
+  public var symbolCount: Int { symbolNames.count }
+
+  /// The name of a symbol by number, as `LinkedImage.symbolName`.
+  public func symbolName(_ index: Int) -> ByteRegion { symbolNames[index] }
 
   /// Reads the objects, resolves their symbols and lays their sections out.
   ///
