@@ -3,7 +3,8 @@
 /// The compiler does not know where functions will stand, so a direct call is emitted with an empty
 /// displacement and a record of the place. Who lays the functions out (`TextSectionBuilder`, or the
 /// system's linker after `--emit object`) fills it in. Kinds are those of the processor supplements
-/// to the ELF gABI, and only those whose value is a distance between two places of the text.
+/// to the ELF gABI, and only those of branches: their value is a distance between two places of the
+/// text, and a branch that cannot hold it can be led there in another way.
 
 /// A machine, by its `e_machine` number (ELF gABI, chapter 4).
 public enum Architecture: UInt8, Sendable, CaseIterable {
@@ -14,30 +15,61 @@ public enum Architecture: UInt8, Sendable, CaseIterable {
   case aarch64 = 183
 }
 
-/// How a place in the code refers to a symbol.
-public enum RelocationKind: UInt8, Sendable, BitwiseCopyable {
+/// How a branch in the code refers to a symbol.
+public enum RelocationKind: UInt8, Sendable, BitwiseCopyable, CaseIterable {
   /// `R_X86_64_PLT32`: 32 bits, S + A - P. A is -4 where the displacement ends the instruction.
   // swift-format-ignore: AlwaysUseLowerCamelCase
   case x86_64PLT32
+  /// `R_X86_64_PC32` of a branch: the same. Where the field belongs to data or to the address of
+  /// an instruction's operand, it is not for the text section builder: a veneer is no data.
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  case x86_64PC32
   /// `R_AARCH64_CALL26`: the 26-bit word displacement of `bl`, S + A - P, ±128 MiB.
   case aarch64Call26
   /// `R_AARCH64_JUMP26`: the same of `b`.
   case aarch64Jump26
+  /// `R_AARCH64_CONDBR19`: the 19-bit word displacement of `b.cond`, `cbz`, `cbnz`, ±1 MiB.
+  case aarch64CondBr19
+  /// `R_AARCH64_TSTBR14`: the 14-bit word displacement of `tbz`, `tbnz`, ±32 KiB.
+  case aarch64TstBr14
 
   /// The relocation's number in the psABI of its machine.
   public var elfType: UInt32 {
     switch self {
     case .x86_64PLT32: 4
+    case .x86_64PC32: 2
     case .aarch64Call26: 283
     case .aarch64Jump26: 282
+    case .aarch64CondBr19: 280
+    case .aarch64TstBr14: 279
     }
   }
 
   /// The machine that the relocation belongs to.
   public var architecture: Architecture {
     switch self {
-    case .x86_64PLT32: .x86_64
-    case .aarch64Call26, .aarch64Jump26: .aarch64
+    case .x86_64PLT32, .x86_64PC32: .x86_64
+    case .aarch64Call26, .aarch64Jump26, .aarch64CondBr19, .aarch64TstBr14: .aarch64
+    }
+  }
+
+  /// How far the branch reaches: S + A - P is at least -reach and less than reach, in bytes.
+  public var reach: Int {
+    switch self {
+    case .x86_64PLT32, .x86_64PC32: 1 << 31
+    case .aarch64Call26, .aarch64Jump26: 1 << 27
+    case .aarch64CondBr19: 1 << 20
+    case .aarch64TstBr14: 1 << 15
+    }
+  }
+
+  // Branches of one machine by reach, the farthest first; see `TextSectionIslands.swift`.
+  @inline(__always)
+  internal var reachClass: Int {
+    switch self {
+    case .x86_64PLT32, .x86_64PC32, .aarch64Call26, .aarch64Jump26: 0
+    case .aarch64CondBr19: 1
+    case .aarch64TstBr14: 2
     }
   }
 }

@@ -12,47 +12,19 @@
 /// *islands* between functions; see `TextSectionIslands.swift`. A text that needs none never gets
 /// one.
 ///
-/// Everything here depends on the order of `add` calls and nothing else.
-
-/// What prevents a text section from being laid out.
-public enum TextSectionError: Error, Equatable, Sendable {
-  /// A relocation at `textOffset` refers to a symbol that no function defines.
-  case undefinedSymbol(UInt32, textOffset: Int)
-  /// Two functions define the same symbol.
-  case duplicateSymbol(UInt32)
-  /// A branch at `textOffset` cannot reach its target nor any veneer: its function is larger than
-  /// the reach, or the target is further than a veneer carries.
-  case outOfReach(UInt32, textOffset: Int)
-  /// The function that defines the symbol is larger than 2 GiB.
-  case functionTooLarge(UInt32)
-  /// A relocation of the function that defines `symbol` lies outside of it, or is of a kind that
-  /// the architecture does not have.
-  case invalidRelocation(symbol: UInt32, offset: UInt32)
-}
-
-/// Settings of a text section; those other than `alignment` and `veneerRegister` exist for tests.
-public struct TextSectionOptions: Sendable, Equatable {
-  /// Alignment of functions in bytes, a power of two.
-  public var alignment = 16
-  /// x86-64: the register that a veneer may destroy. `rax` is never an argument of a wasm function;
-  /// code for the platform's convention wants `r11`.
-  public var veneerRegister = Register.rax
-  /// Distance in bytes that branches are taken to reach, where less than the architecture's.
-  public var reach: Int?
-  /// Bytes put before each function, besides alignment.
-  public var padding = 0
-  /// Whether every call goes through a veneer, near as its target may be.
-  public var forceVeneers = false
-
-  /// The normal settings.
-  public init() {}
-}
+/// A *function* here is a piece of code that stays in one piece. For the compiler it is a function;
+/// of an object it is a section, with an alignment of its own, any number of symbols in it, and
+/// branches to symbol plus addend.
+///
+/// Everything here depends on the order of `add` calls and nothing else. `Docs/Linking.md` has
+/// pictures.
 
 /// Lays functions out in a text section and resolves the calls between them.
 ///
 /// Use: `add` every function in order, `finish()`, then ask for offsets and pieces. Offsets are
 /// *text offsets*: bytes from the start of the section, which is page-aligned.
 public struct TextSectionBuilder: ~Copyable {
+  // 48 bytes. The functions of a large module pass through the cache twice; keep it small.
   @safe
   internal struct Function: BitwiseCopyable {
     // In a buffer of the caller (or a chunk in `chunks`), which outlives the builder.
@@ -66,6 +38,22 @@ public struct TextSectionBuilder: ~Copyable {
     var symbol: UInt32
     // Whether the bytes between the function before and this one belong to the same buffer.
     var isAdjacent: Bool
+    var alignmentShift: UInt8
+    var convention: CallingConvention
+  }
+
+  // A symbol that stands for an offset in a function, besides the one that stands for its start.
+  internal struct Definition: BitwiseCopyable {
+    var function: UInt32
+    var symbol: UInt32
+    var offset: UInt32
+  }
+
+  // A symbol whose distance from the text is known from the start.
+  internal struct Absolute: BitwiseCopyable {
+    var symbol: UInt32
+    var convention: CallingConvention
+    var offset: Int
   }
 
   /// A group of veneers between functions.
@@ -93,25 +81,31 @@ public struct TextSectionBuilder: ~Copyable {
   public let options: TextSectionOptions
 
   internal var functions = FlatBuffer<Function>(capacity: 1024)
-  // Text offset of each symbol; -1 while nothing defines it.
+  // In order of function.
+  internal var definitions = FlatBuffer<Definition>(capacity: 1)
+  internal var absolutes = FlatBuffer<Absolute>(capacity: 1)
+  // Text offset of each symbol; `unplaced` while nothing defines it. That of an absolute symbol may
+  // lie anywhere.
   internal var symbols: FlatBuffer<Int>
   internal var error: TextSectionError?
   internal var chunks: [CodeChunk] = []
   internal var cursor = 0
-  internal var relocationCount = 0
 
   internal var islands = FlatBuffer<Island>(capacity: 1)
-  internal var veneers = FlatBuffer<Veneer>(capacity: 1)
   internal var veneerCode = CodeBuffer(capacity: 64)
   internal var pieces = FlatBuffer<Piece>(capacity: 1)
   internal var filler = CodeBuffer(capacity: 64)
 
+  // No text offset.
+  internal static var unplaced: Int { .min }
+
   /// A builder for symbols 0..<`symbolCount`; more are taken, at the cost of growing a table.
   public init(architecture: Architecture, symbolCount: Int = 0, options: TextSectionOptions = .init()) {
+    precondition((options.baseAddress ?? 0) & 4095 == 0)
     self.architecture = architecture
     self.options = options
     symbols = FlatBuffer(capacity: max(symbolCount, 1))
-    symbols.fill(with: -1, to: symbolCount)
+    symbols.fill(with: Self.unplaced, to: symbolCount)
   }
 
   // MARK: Input
@@ -122,8 +116,15 @@ public struct TextSectionBuilder: ~Copyable {
   /// What lies between functions of one chunk may be written with them, so it has to be what the
   /// builder would put there (`alignFunction()`), or the text would depend on how functions were
   /// divided into chunks.
+  ///
+  /// - Parameters:
+  ///   - symbol: The symbol that stands for the function's start.
+  ///   - alignment: In bytes, a power of two; that of the options if nil. More than a page makes
+  ///     sense only if the text will start at a multiple of it.
+  ///   - convention: Which registers whoever jumps here may not touch.
   public mutating func add(
-    symbol: UInt32, chunk: CodeChunk, offset: Int, size: Int, relocations: Range<Int>
+    symbol: UInt32, chunk: CodeChunk, offset: Int, size: Int, relocations: Range<Int>, alignment: Int? = nil,
+    convention: CallingConvention = .wasm
   ) {
     precondition(offset >= 0 && size >= 0 && offset <= chunk.code.count && size <= chunk.code.count - offset)
     precondition(relocations.lowerBound >= 0 && relocations.upperBound <= chunk.relocations.count)
@@ -133,7 +134,8 @@ public struct TextSectionBuilder: ~Copyable {
     unsafe add(
       symbol: symbol, code: chunk.code.startAddress + offset, size: size,
       relocations: UnsafeBufferPointer(rebasing: chunk.relocations.unsafeElements[relocations]),
-      relocationBase: UInt32(truncatingIfNeeded: offset), isAdjacent: isSame)
+      relocationBase: UInt32(truncatingIfNeeded: offset), isAdjacent: isSame, alignment: alignment,
+      convention: convention)
   }
 
   /// Adds a function at the end: `size` bytes at `code`, which stay where they are and are written
@@ -145,92 +147,88 @@ public struct TextSectionBuilder: ~Copyable {
   @unsafe
   public mutating func add(
     symbol: UInt32, code: UnsafeMutableRawPointer, size: Int, relocations: UnsafeBufferPointer<Relocation>,
-    relocationBase: UInt32 = 0, isAdjacent: Bool = false
+    relocationBase: UInt32 = 0, isAdjacent: Bool = false, alignment: Int? = nil,
+    convention: CallingConvention = .wasm
   ) {
-    if symbol >= symbols.count { symbols.fill(with: -1, to: Int(symbol) + 1) }
+    if symbol >= symbols.count { symbols.fill(with: Self.unplaced, to: Int(symbol) + 1) }
     guard size <= Int32.max else {
       if error == nil { error = .functionTooLarge(symbol) }
       return
     }
-    if symbols[Int(symbol)] >= 0 && error == nil { error = .duplicateSymbol(symbol) }
-    let offset = aligned(cursor + options.padding, to: options.alignment)
+    if symbols[Int(symbol)] != Self.unplaced && error == nil { error = .duplicateSymbol(symbol) }
+    let alignment = alignment ?? options.alignment
+    precondition(alignment > 0 && alignment & (alignment - 1) == 0)
+    let offset = aligned(cursor + options.testing.padding, to: alignment)
     symbols[Int(symbol)] = offset
     unsafe functions.append(
       Function(
         code: code, relocations: relocations.baseAddress, offset: offset, size: UInt32(size),
         relocationCount: UInt32(relocations.count), relocationBase: relocationBase, symbol: symbol,
-        isAdjacent: isAdjacent))
-    relocationCount += relocations.count
+        isAdjacent: isAdjacent, alignmentShift: UInt8(alignment.trailingZeroBitCount), convention: convention))
     cursor = offset + size
+  }
+
+  /// Lets `symbol` stand for the place `offset` bytes into the function that was added last; its end
+  /// is a place too. For code in which several symbols are defined, as the sections of objects.
+  public mutating func define(symbol: UInt32, atOffset offset: Int) {
+    guard functions.count > 0 else { preconditionFailure("there is no function to define a symbol in") }
+    let function = functions[functions.count - 1]
+    precondition(offset >= 0 && offset <= function.size)
+    if symbol >= symbols.count { symbols.fill(with: Self.unplaced, to: Int(symbol) + 1) }
+    if symbols[Int(symbol)] != Self.unplaced && error == nil { error = .duplicateSymbol(symbol) }
+    symbols[Int(symbol)] = function.offset + offset
+    definitions.append(
+      Definition(function: UInt32(functions.count - 1), symbol: symbol, offset: UInt32(offset)))
+  }
+
+  /// Lets `symbol` stand for an address outside of the text. The options must have its base address.
+  public mutating func define(
+    symbol: UInt32, address: UInt64, convention: CallingConvention = .platform
+  ) {
+    guard let base = options.baseAddress else { preconditionFailure("the text has no base address") }
+    if symbol >= symbols.count { symbols.fill(with: Self.unplaced, to: Int(symbol) + 1) }
+    if symbols[Int(symbol)] != Self.unplaced && error == nil { error = .duplicateSymbol(symbol) }
+    // 2^63 bytes away is as good a place for an address that nobody has as one byte less.
+    let offset = max(Int(truncatingIfNeeded: address &- base), Self.unplaced + 1)
+    symbols[Int(symbol)] = offset
+    absolutes.append(Absolute(symbol: symbol, convention: convention, offset: offset))
   }
 
   // MARK: Layout
 
-  /// Fixes where everything stands and resolves all calls. The text is padded at its end to a
+  /// Fixes where everything stands and resolves all branches. The text is padded at its end to a
   /// multiple of `endAlignment` bytes, a power of two. Nothing may be added afterwards.
   public mutating func finish(endAlignment: Int = 1) throws(TextSectionError) {
     if let error { throw error }
-    let isNear = cursor <= reach && !options.forceVeneers
-    if !isNear {
-      try layOutWithIslandsIfNeeded()
-    }
-    if veneers.isEmpty {
-      if architecture == .x86_64 { try resolveNear() } else { try resolveGeneric() }
-    } else {
-      try emitVeneers()
-      try resolveGeneric()
+    let isDirect =
+      switch architecture {
+      case _ where options.testing.forceVeneers: false
+      case .x86_64: try resolveNearX86_64()
+      case .aarch64: try resolveNearAArch64()
+      }
+    if !isDirect {
+      var planner = try IslandPlanner(self)
+      try planner.layOut(&self)
+      try emitVeneers(&planner)
+      try resolve(&planner)
     }
     makePieces(size: aligned(cursor, to: endAlignment))
   }
 
-  // Distance in bytes that every branch covers.
-  internal var reach: Int {
-    let natural =
-      switch architecture {
-      case .x86_64: 1 << 31
-      case .aarch64: 1 << 27
-      }
-    return min(options.reach ?? natural, natural)
-  }
-
-  // Whether a branch can hold `distance`. The farthest distance backwards is one byte (or one
-  // instruction) longer than that forwards.
-  internal func reaches(_ distance: Int) -> Bool {
-    distance >= -reach && distance < reach && !options.forceVeneers
+  // Distance in bytes that branches of a class cover.
+  internal func reach(ofClass number: Int) -> Int {
+    let testing = options.testing
+    switch (architecture, number) {
+    case (.x86_64, _): return min(testing.reach ?? .max, 1 << 31)
+    case (.aarch64, 0): return min(testing.reach ?? .max, 1 << 27)
+    case (.aarch64, 1): return min(testing.conditionalReach ?? .max, 1 << 20)
+    case (.aarch64, _): return min(testing.testBitReach ?? .max, 1 << 15)
+    }
   }
 
   @inline(__always)
   internal func aligned(_ offset: Int, to alignment: Int) -> Int {
     (offset + alignment - 1) & ~(alignment - 1)
-  }
-
-  // The pass that nearly every x86-64 module takes: no veneers.
-  private mutating func resolveNear() throws(TextSectionError) {
-    let symbolCount = symbols.count
-    // Locals, so that the loop keeps them in registers. Every access below is within bounds that
-    // were checked when the function was added, or are checked here.
-    let offsets = unsafe symbols.startAddress
-    for i in 0..<functions.count {
-      let function = functions[i]
-      guard let relocations = unsafe function.relocations else { continue }
-      for j in 0..<Int(function.relocationCount) {
-        let relocation = unsafe relocations[j]
-        let offset = relocation.offset &- function.relocationBase
-        guard relocation.kind == .x86_64PLT32, function.size >= 4, offset <= function.size &- 4 else {
-          throw .invalidRelocation(symbol: function.symbol, offset: offset)
-        }
-        let place = function.offset &+ Int(offset)
-        let symbol = Int(relocation.symbol)
-        guard symbol < symbolCount, unsafe offsets[symbol] >= 0 else {
-          throw .undefinedSymbol(relocation.symbol, textOffset: place)
-        }
-        let distance = unsafe offsets[symbol] &+ Int(relocation.addend) &- place
-        guard let value = Int32(exactly: distance) else {
-          throw .outOfReach(relocation.symbol, textOffset: place)
-        }
-        unsafe function.code.storeBytes(of: value, toByteOffset: Int(offset), as: Int32.self)
-      }
-    }
   }
 
   // MARK: Result
@@ -244,9 +242,17 @@ public struct TextSectionBuilder: ~Copyable {
   /// Text offset of the function that was added as number `index`, after `finish()`.
   public func functionOffset(_ index: Int) -> Int { functions[index].offset }
 
+  /// The largest alignment of any function, at least that of the options: the text has to start at
+  /// a multiple of it.
+  public var alignment: Int {
+    var shift = UInt8(options.alignment.trailingZeroBitCount)
+    for i in 0..<functions.count { shift = max(shift, functions[i].alignmentShift) }
+    return 1 << Int(shift)
+  }
+
   /// Text offset of `symbol`, after `finish()`; nil if nothing defines it.
   public func offset(ofSymbol symbol: UInt32) -> Int? {
-    guard symbol < symbols.count, symbols[Int(symbol)] >= 0 else { return nil }
+    guard symbol < symbols.count, symbols[Int(symbol)] != Self.unplaced else { return nil }
     return symbols[Int(symbol)]
   }
 
@@ -254,7 +260,10 @@ public struct TextSectionBuilder: ~Copyable {
   public var islandCount: Int { islands.count }
 
   /// Number of veneers, in all islands.
-  public var veneerCount: Int { veneers.count }
+  public internal(set) var veneerCount = 0
+
+  /// Whether the text holds absolute addresses, in veneers, and so is right at its base address only.
+  public internal(set) var holdsAbsoluteAddresses = false
 
   /// An island, in order of text offset.
   public func island(_ index: Int) -> Island { islands[index] }
@@ -310,7 +319,7 @@ public struct TextSectionBuilder: ~Copyable {
   // What stands between functions must trap when it is run: `int3` or `brk #0`.
   private mutating func fill() {
     filler.removeAll()
-    let length = min(max(64, options.padding, 4096), 1 << 16)
+    let length = min(max(options.testing.padding, 4096), 1 << 16)
     switch architecture {
     case .x86_64: filler.put(repeating: 0xCC, count: length)
     case .aarch64: for _ in 0..<length / 4 { filler.put32(0xD420_0000) }

@@ -1,4 +1,4 @@
-/// Islands: how a call gets further than its encoding carries.
+/// Islands: how a branch gets further than its encoding carries.
 ///
 /// A branch that cannot reach its target goes to a *veneer*, a few instructions that can; veneers
 /// stand in *islands* between functions, at most a branch's reach away from whoever needs them. The
@@ -7,241 +7,402 @@
 /// We want one pass, in the order of the text, whose cost is linear.
 ///
 /// Each branch that is not settled when its function is placed (its target comes later, or came too
-/// long ago) has a *deadline*: the last text offset that it reaches. Branches come in order of
-/// place and have the same reach, so deadlines are a queue. Before a function is placed we ask
-/// whether an island *after* it would still meet every deadline, even if each open target needed
-/// a veneer there; if not, the branches at the head of the queue that would be late get their
-/// veneers now, and only they: the others may still see their targets come within reach. By
-/// induction a veneer is in time whenever it is planted. The estimate is pessimistic by the size of
-/// one island at most, a few per cent of the reach.
+/// long ago) has a *deadline*: the last text offset that it reaches. Branches of one reach come in
+/// order of place, so their deadlines are a queue; there is a queue for each reach that the
+/// architecture has (AArch64: ±128 MiB, ±1 MiB, ±32 KiB). Before a function is placed we ask of each
+/// queue whether an island *after* the function would still meet the deadline at its head, even if
+/// each target that this queue waits for needed a veneer there; if not, the branches that would be
+/// late get their veneers now, and only they: the others may still see their targets come within
+/// reach. By induction a veneer is in time whenever it is planted.
 ///
-/// A veneer settles all open branches to its target, and every later branch that reaches back to
-/// it. A branch that could use both goes directly. Targets too far back are served the same way.
+/// What may stand before a veneer in such an island is what keeps reaches apart. Veneers for short
+/// branches come first, so a deadline has to allow for those of its own reach and of shorter ones,
+/// never for the thousands of targets for which a `bl` may wait: a short branch does not force
+/// veneers on the long ones, nor do they on it. The veneers for longer branches that *are* planted
+/// now move what follows, so we decide about the longest reach first and count its bytes when we
+/// come to the shorter. The estimate is pessimistic by alignment and by targets that are counted
+/// and then come in time: one island at most.
 ///
-/// After layout, branches are resolved in the order of the text as well; the veneers of a target
-/// are a list in that order, along which each target's cursor only moves forward.
+/// A veneer settles all open branches to its target, of every reach, and every later branch that
+/// reaches back to it. A branch that could use both goes directly. Targets too far back are served
+/// the same way, and so are targets outside of the text.
+///
+/// A target is a place: a symbol with an addend. Nearly all branches have the addend that means
+/// the symbol itself, so targets 0..<symbolCount are the symbols; others get a number when they are
+/// first met.
 
-extension TextSectionBuilder {
-  internal struct Veneer: BitwiseCopyable {
+/// Plans where veneers stand. One use: `layOut`, once.
+internal struct IslandPlanner: ~Copyable {
+  /// Number of different reaches that branches of one architecture have.
+  static let classCount = 3
+
+  /// A few instructions that jump to a target.
+  struct Veneer: BitwiseCopyable {
     var textOffset: Int
-    var symbol: UInt32
+    var target: UInt32
     // The target's next veneer in the text, as index + 1; 0 for none.
     var next: UInt32
+    var isAbsolute: Bool
   }
 
-  // What layout knows about a target.
-  private struct Target: BitwiseCopyable {
+  /// A place that branches lead to.
+  struct Target: BitwiseCopyable {
+    // Text offset; `unplaced` until the function has been placed.
+    var position: Int
+    // Where it stands in its function.
+    var offset: Int
+    // The function, or `outside`.
+    var function: UInt32
     var lastVeneer: UInt32 = 0  // index + 1
-    var isOpen = false  // whether some branch in the queue still waits for it
+    // Another target made from the same symbol, as index; 0 for none.
+    var next: UInt32 = 0
+    // For which classes some branch waits for it, as bits.
+    var waiting: UInt8 = 0
+    var convention = CallingConvention.wasm
   }
 
-  // A branch that is not settled.
-  private struct OpenBranch: BitwiseCopyable {
-    var place: Int
-    var symbol: UInt32
+  /// A branch that is not settled.
+  struct OpenBranch: BitwiseCopyable {
+    // What distances count from: the field, or on x86-64 its end.
+    var start: Int
+    var target: UInt32
+    // How much earlier the branch counts as far as its deadline is concerned: in a function whose
+    // relocations are not in order, all deadlines are those of its first byte.
+    var slack: UInt32
   }
 
-  private var veneerSize: Int {
-    switch architecture {
-    case .x86_64: X86_64Veneer.size
-    case .aarch64: AArch64Veneer.size
-    }
-  }
-
-  private var veneerAlignment: Int {
-    switch architecture {
-    case .x86_64: X86_64Veneer.alignment
-    case .aarch64: AArch64Veneer.alignment
-    }
-  }
-
-  // Moves functions apart for islands if any branch needs one.
-  internal mutating func layOutWithIslandsIfNeeded() throws(TextSectionError) {
-    var isNeeded = false
-    for i in 0..<functions.count where !isNeeded {
-      let function = functions[i]
-      for j in 0..<Int(function.relocationCount) {
-        let relocation = try relocation(j, of: function)
-        let place = function.offset + Int(relocation.offset)
-        guard let target = offset(ofSymbol: relocation.symbol) else {
-          throw .undefinedSymbol(relocation.symbol, textOffset: place)
-        }
-        if !reaches(target + Int(relocation.addend) - place) {
-          isNeeded = true
-          break
-        }
-      }
-    }
-    if isNeeded { try layOutWithIslands() }
-  }
-
-  // A relocation with its offset counted from the start of its function, checked.
-  private func relocation(_ j: Int, of function: Function) throws(TextSectionError) -> Relocation {
-    guard let relocations = unsafe function.relocations else {
-      throw .invalidRelocation(symbol: function.symbol, offset: 0)
-    }
-    // `j` is below the count that came with the pointer.
-    let relocation = unsafe relocations[j].rebased(by: function.relocationBase)
-    guard relocation.kind.architecture == architecture, function.size >= 4,
-      relocation.offset <= function.size - 4
-    else {
-      throw .invalidRelocation(symbol: function.symbol, offset: relocation.offset)
-    }
-    return relocation
-  }
-
-  private mutating func layOutWithIslands() throws(TextSectionError) {
-    var targets = FlatBuffer<Target>(capacity: symbols.count)
-    targets.fill(with: Target(), to: symbols.count)
-    var queue = FlatBuffer<OpenBranch>(capacity: 1024)
+  /// The branches of one reach that are not settled, in order of deadline.
+  struct Pending: ~Copyable {
+    let reach: Int
+    var queue = FlatBuffer<OpenBranch>(capacity: 64)
     var head = 0
-    var openTargets = 0
-    // Places are known only for what has been placed again.
-    for i in 0..<symbols.count { symbols[i] = -1 }
-    cursor = 0
-
-    for i in 0..<functions.count {
-      let function = functions[i]
-      // Where an island after this function would end if every open target needed a veneer in it.
-      // Alignment counts for the island before this function, the function, and that island.
-      let start = aligned(cursor + options.padding, to: options.alignment)
-      let worst =
-        start + Int(function.size) + 2 * veneerAlignment + options.alignment
-        + (openTargets + Int(function.relocationCount)) * veneerSize
-      plantLate(before: i, worst, &targets, &queue, &head, &openTargets)
-
-      let offset = aligned(cursor + options.padding, to: options.alignment)
-      functions[i].offset = offset
-      symbols[Int(function.symbol)] = offset
-      cursor = offset + Int(function.size)
-      if targets[Int(function.symbol)].isOpen && !options.forceVeneers {
-        // All that wait for it still reach this far, or they would have had a veneer by now.
-        targets[Int(function.symbol)].isOpen = false
-        openTargets -= 1
-      }
-      for j in 0..<Int(function.relocationCount) {
-        let relocation = try relocation(j, of: function)
-        let branch = OpenBranch(place: offset + Int(relocation.offset), symbol: relocation.symbol)
-        if isSettled(branch, targets) { continue }
-        queue.append(branch)
-        if !targets[Int(branch.symbol)].isOpen {
-          targets[Int(branch.symbol)].isOpen = true
-          openTargets += 1
-        }
-      }
-    }
-    plantLate(before: functions.count, Int.max, &targets, &queue, &head, &openTargets)
+    // Taken from the queue for the island that is being made.
+    var late = FlatBuffer<OpenBranch>(capacity: 16)
+    // Number of targets that branches wait for.
+    var targets = 0
   }
 
-  // Plants veneers at the cursor for the branches that would be late at `limit`.
-  private mutating func plantLate(
-    before index: Int, _ limit: Int, _ targets: inout FlatBuffer<Target>, _ queue: inout FlatBuffer<OpenBranch>,
-    _ head: inout Int, _ openTargets: inout Int
+  // A target outside of the text has no function.
+  static let outside = UInt32.max
+
+  let architecture: Architecture
+  let options: TextSectionOptions
+  /// What distances count from, in bytes from the field.
+  let bias: Int
+  /// Bits that no distance has.
+  let misalignment: Int
+  private let symbolCount: Int
+  private let veneerAlignment: Int
+  private let largestVeneer: Int
+  // Whether targets that have no place yet may turn out to lie further than an AArch64 veneer
+  // without an absolute address carries.
+  private let isHuge: Bool
+
+  var targets: FlatBuffer<Target>
+  var pending: InlineArray<3, Pending>
+  var veneers = FlatBuffer<Veneer>(capacity: 64)
+  // Targets that are not just symbols, by symbol and addend. For lookups only; nothing depends on
+  // its order.
+  private var derived: [UInt64: UInt32] = [:]
+  // For each target, the number of the island (plus one) for which it has been counted as late.
+  private var counted: FlatBuffer<UInt32>
+
+  init(_ builder: borrowing TextSectionBuilder) throws(TextSectionError) {
+    architecture = builder.architecture
+    options = builder.options
+    bias = architecture == .x86_64 ? 4 : 0
+    misalignment = architecture == .x86_64 ? 0 : 3
+    symbolCount = builder.symbols.count
+    isHuge = options.baseAddress != nil && builder.cursor > 3 << 30
+    switch architecture {
+    case .x86_64:
+      veneerAlignment = X86_64Veneer.alignment
+      largestVeneer = max(X86_64Veneer.size, X86_64Veneer.absoluteSize)
+    case .aarch64:
+      veneerAlignment = AArch64Veneer.alignment
+      largestVeneer = options.baseAddress == nil ? AArch64Veneer.size : AArch64Veneer.absoluteSize
+    }
+    let reaches = (builder.reach(ofClass: 0), builder.reach(ofClass: 1), builder.reach(ofClass: 2))
+    pending = InlineArray<3, Pending> { number in
+      Pending(reach: number == 0 ? reaches.0 : number == 1 ? reaches.1 : reaches.2)
+    }
+    // A symbol that nothing defines stays outside, without a place; whoever branches to it fails.
+    targets = FlatBuffer(capacity: symbolCount)
+    targets.fill(
+      with: Target(position: TextSectionBuilder.unplaced, offset: 0, function: Self.outside), to: symbolCount)
+    counted = FlatBuffer(capacity: symbolCount)
+    counted.fill(with: 0, to: symbolCount)
+    for i in 0..<builder.functions.count {
+      let function = builder.functions[i]
+      setTarget(function.symbol, offset: 0, function: i, function.convention)
+    }
+    for i in 0..<builder.definitions.count {
+      let definition = builder.definitions[i]
+      let function = Int(definition.function)
+      setTarget(
+        definition.symbol, offset: Int(definition.offset), function: function, builder.functions[function].convention)
+    }
+    for i in 0..<builder.absolutes.count {
+      let absolute = builder.absolutes[i]
+      targets[Int(absolute.symbol)].position = absolute.offset
+      targets[Int(absolute.symbol)].convention = absolute.convention
+    }
+  }
+
+  private mutating func setTarget(
+    _ symbol: UInt32, offset: Int, function: Int, _ convention: CallingConvention
   ) {
-    while head < queue.count {
-      let branch = queue[head]
-      if !isSettled(branch, targets) {
-        if branch.place + reach - 8 >= limit { break }
-        plant(branch.symbol, before: index, &targets)
-        openTargets -= 1
+    targets[Int(symbol)].offset = offset
+    targets[Int(symbol)].function = UInt32(function)
+    targets[Int(symbol)].convention = convention
+  }
+
+  /// The target of a branch to a symbol that exists.
+  mutating func target(of relocation: Relocation) -> Int {
+    let symbol = Int(relocation.symbol)
+    let delta = Int(relocation.addend) + bias
+    if delta == 0 { return symbol }
+    let key = UInt64(relocation.symbol) << 32 | UInt64(UInt32(bitPattern: relocation.addend))
+    if let known = derived[key] { return Int(known) }
+    var target = targets[symbol]
+    target.offset += delta
+    if target.position != TextSectionBuilder.unplaced { target.position &+= delta }
+    target.lastVeneer = 0
+    target.waiting = 0
+    let number = targets.count
+    targets[symbol].next = UInt32(number)
+    targets.append(target)
+    counted.append(0)
+    derived[key] = UInt32(number)
+    return number
+  }
+
+  // MARK: Layout
+
+  /// Moves the functions of `builder` apart for islands.
+  mutating func layOut(_ builder: inout TextSectionBuilder) throws(TextSectionError) {
+    builder.islands.removeAll()
+    builder.cursor = 0
+    var definition = 0
+    for i in 0..<builder.functions.count {
+      let function = builder.functions[i]
+      let alignment = 1 << Int(function.alignmentShift)
+      let start = builder.aligned(builder.cursor + options.testing.padding, to: alignment)
+      decide(
+        function: UInt32(i), start: start + veneerAlignment + alignment,
+        end: start + Int(function.size) + 2 * veneerAlignment + alignment
+          + Int(function.relocationCount) * largestVeneer)
+      plantLate(before: i, &builder)
+
+      let offset = builder.aligned(builder.cursor + options.testing.padding, to: alignment)
+      builder.functions[i].offset = offset
+      builder.cursor = offset + Int(function.size)
+      place(function.symbol, at: offset, size: Int(function.size))
+      while definition < builder.definitions.count, builder.definitions[definition].function == i {
+        place(builder.definitions[definition].symbol, at: offset, size: Int(function.size))
+        definition += 1
       }
-      head += 1
+      try enqueue(i, builder)
     }
-    // Keep the queue as short as what is open.
-    if head == queue.count {
-      queue.removeAll()
-      head = 0
+    decide(function: Self.outside, start: .max / 2, end: .max / 2)
+    plantLate(before: builder.functions.count, &builder)
+    for i in 0..<symbolCount { builder.symbols[i] = targets[i].position }
+  }
+
+  // Gives `symbol`, and what is reached from it by an addend, its place in the function at `start`.
+  private mutating func place(_ symbol: UInt32, at start: Int, size: Int) {
+    var index = Int(symbol)
+    repeat {
+      let target = targets[index]
+      targets[index].position = start + target.offset
+      // All that wait for it still reach this far, or they would have had a veneer by now.
+      if target.waiting != 0, target.offset >= 0, target.offset <= size, !options.testing.forceVeneers {
+        stopWaiting(index)
+      }
+      index = Int(target.next)
+    } while index != 0
+  }
+
+  private mutating func stopWaiting(_ target: Int) {
+    let waiting = targets[target].waiting
+    for number in 0..<Self.classCount where waiting & 1 << UInt8(number) != 0 { pending[number].targets -= 1 }
+    targets[target].waiting = 0
+  }
+
+  // Queues the branches of a function that has been placed, unless they are settled.
+  private mutating func enqueue(_ i: Int, _ builder: borrowing TextSectionBuilder) throws(TextSectionError) {
+    let function = builder.functions[i]
+    var isSorted = true
+    if let relocations = unsafe function.relocations {
+      for j in 1..<max(1, Int(function.relocationCount)) {
+        // Both are below the count that came with the pointer.
+        if unsafe relocations[j].offset < relocations[j - 1].offset { isSorted = false }
+      }
+    }
+    for j in 0..<Int(function.relocationCount) {
+      let relocation = try builder.relocation(j, of: i)
+      let number = relocation.kind.reachClass
+      let target = target(of: relocation)
+      let branch = OpenBranch(
+        start: function.offset + Int(relocation.offset) + bias, target: UInt32(target),
+        slack: isSorted ? 0 : relocation.offset)
+      if isSettled(branch, reach: pending[number].reach) { continue }
+      pending[number].queue.append(branch)
+      let bit: UInt8 = 1 << UInt8(number)
+      if targets[target].waiting & bit == 0 {
+        targets[target].waiting |= bit
+        pending[number].targets += 1
+      }
     }
   }
 
-  private mutating func plant(_ symbol: UInt32, before index: Int, _ targets: inout FlatBuffer<Target>) {
-    let last = islands.count - 1
-    if last >= 0 && islands[last].functionIndex == index {
-      islands[last].size += veneerSize
+  // Whether a branch reaches its target, or a veneer for it, as far as they have been placed.
+  private func isSettled(_ branch: OpenBranch, reach: Int) -> Bool {
+    let target = targets[Int(branch.target)]
+    if target.position != TextSectionBuilder.unplaced && !options.testing.forceVeneers {
+      let distance = target.position &- branch.start
+      if distance >= -reach && distance < reach { return true }
+    }
+    guard target.lastVeneer != 0 else { return false }
+    let distance = veneers[Int(target.lastVeneer) - 1].textOffset - branch.start
+    return distance >= -reach && distance < reach
+  }
+
+  // Takes from the queues the branches that would be late if the next island came after `function`.
+  // Without veneers, whatever that function defines would stand from `start` on, and the island
+  // would come before `end`, its veneers for branches of the function included.
+  private mutating func decide(function: UInt32, start: Int, end: Int) {
+    let island = UInt32(truncatingIfNeeded: veneers.count) &+ 1
+    // Bytes of veneers for branches of longer reach, planted now.
+    var planted = 0
+    for number in 0..<Self.classCount {
+      pending[number].late.removeAll()
+      var before = planted
+      for other in number..<Self.classCount { before += pending[other].targets * largestVeneer }
+      let limit = end &+ before
+      while pending[number].head < pending[number].queue.count {
+        let branch = pending[number].queue[pending[number].head]
+        if !isSettled(branch, reach: pending[number].reach) {
+          let deadline = branch.start - Int(branch.slack) + pending[number].reach - 1
+          if deadline >= limit { break }
+          let target = targets[Int(branch.target)]
+          let comesInTime =
+            target.function == function && target.position == TextSectionBuilder.unplaced
+            && start + target.offset + before <= deadline && !options.testing.forceVeneers
+          if !comesInTime {
+            pending[number].late.append(branch)
+            if counted[Int(branch.target)] != island {
+              counted[Int(branch.target)] = island
+              planted += largestVeneer
+            }
+          }
+        }
+        pending[number].head += 1
+      }
+      // Keep the queue as short as what is open.
+      if pending[number].head == pending[number].queue.count {
+        pending[number].queue.removeAll()
+        pending[number].head = 0
+      }
+    }
+  }
+
+  // Plants the veneers that have been decided upon, those for the shortest branches first.
+  private mutating func plantLate(before index: Int, _ builder: inout TextSectionBuilder) {
+    for number in (0..<Self.classCount).reversed() {
+      for i in 0..<pending[number].late.count {
+        let branch = pending[number].late[i]
+        if !isSettled(branch, reach: pending[number].reach) { plant(Int(branch.target), before: index, &builder) }
+      }
+    }
+  }
+
+  private mutating func plant(_ target: Int, before index: Int, _ builder: inout TextSectionBuilder) {
+    let last = builder.islands.count - 1
+    let isFirst = last < 0 || builder.islands[last].functionIndex != index
+    if isFirst { builder.cursor = builder.aligned(builder.cursor, to: veneerAlignment) }
+    let textOffset = builder.cursor
+    let isAbsolute = needsAddress(targets[target].position, from: textOffset)
+    let size: Int
+    switch architecture {
+    case .x86_64: size = isAbsolute ? X86_64Veneer.absoluteSize : X86_64Veneer.size
+    case .aarch64: size = isAbsolute ? AArch64Veneer.absoluteSize : AArch64Veneer.size
+    }
+    if isFirst {
+      builder.islands.append(
+        TextSectionBuilder.Island(textOffset: textOffset, size: size, functionIndex: index))
     } else {
-      cursor = aligned(cursor, to: veneerAlignment)
-      islands.append(Island(textOffset: cursor, size: veneerSize, functionIndex: index))
+      builder.islands[last].size += size
     }
-    let number = UInt32(veneers.count + 1)
-    let before = targets[Int(symbol)].lastVeneer
-    if before != 0 { veneers[Int(before) - 1].next = number }
-    veneers.append(Veneer(textOffset: cursor, symbol: symbol, next: 0))
-    targets[Int(symbol)] = Target(lastVeneer: number, isOpen: false)
-    cursor += veneerSize
+    let before = targets[target].lastVeneer
+    veneers.append(Veneer(textOffset: textOffset, target: UInt32(target), next: 0, isAbsolute: isAbsolute))
+    if before != 0 { veneers[Int(before) - 1].next = UInt32(veneers.count) }
+    targets[target].lastVeneer = UInt32(veneers.count)
+    stopWaiting(target)
+    builder.cursor += size
   }
 
-  // Whether a branch reaches its target, or a veneer for it, as far as they have been placed. Four
-  // bytes are kept back, because x86-64 counts from the end of the field and AArch64 from its start.
-  private func isSettled(_ branch: OpenBranch, _ targets: borrowing FlatBuffer<Target>) -> Bool {
-    let target = symbols[Int(branch.symbol)]
-    if target >= 0 && reaches(target - branch.place - 4) && reaches(target - branch.place) { return true }
-    let veneer = targets[Int(branch.symbol)].lastVeneer
-    return veneer != 0 && abs(veneers[Int(veneer) - 1].textOffset - branch.place) <= reach - 8
+  // Whether a veneer has to hold its target's address. On x86-64 it does wherever it can, because
+  // then it touches no register.
+  private func needsAddress(_ position: Int, from textOffset: Int) -> Bool {
+    guard options.baseAddress != nil else { return false }
+    if architecture == .x86_64 { return true }
+    if position == TextSectionBuilder.unplaced { return isHuge }
+    return !AArch64Veneer.reaches(position, from: textOffset)
   }
+}
 
+extension TextSectionBuilder {
   // Writes the code of all veneers, now that their targets stand still.
-  internal mutating func emitVeneers() throws(TextSectionError) {
+  internal mutating func emitVeneers(_ planner: inout IslandPlanner) throws(TextSectionError) {
     veneerCode.removeAll()
-    for i in 0..<veneers.count {
-      let veneer = veneers[i]
-      guard let target = offset(ofSymbol: veneer.symbol) else {
-        throw .undefinedSymbol(veneer.symbol, textOffset: veneer.textOffset)
-      }
-      switch architecture {
-      case .x86_64:
+    veneerCount = planner.veneers.count
+    holdsAbsoluteAddresses = false
+    for i in 0..<planner.veneers.count {
+      let veneer = planner.veneers[i]
+      let target = planner.targets[Int(veneer.target)]
+      let address = options.baseAddress.map { $0 &+ UInt64(bitPattern: Int64(target.position)) }
+      switch (architecture, address) {
+      case (.x86_64, let address?) where veneer.isAbsolute:
+        X86_64Veneer.emitAbsolute(into: &veneerCode, to: address)
+        holdsAbsoluteAddresses = true
+      case (.x86_64, _):
         X86_64Veneer.emit(
-          into: &veneerCode, from: veneer.textOffset, to: target, scratch: options.veneerRegister)
-      case .aarch64:
-        guard AArch64Veneer.emit(into: &veneerCode, from: veneer.textOffset, to: target) else {
-          throw .outOfReach(veneer.symbol, textOffset: veneer.textOffset)
+          into: &veneerCode, from: veneer.textOffset, to: target.position,
+          scratch: target.convention == .wasm ? .rax : .r11)
+      case (.aarch64, let address?) where veneer.isAbsolute:
+        AArch64Veneer.emitAbsolute(into: &veneerCode, to: address, jump: jump(to: target))
+        holdsAbsoluteAddresses = true
+      case (.aarch64, _):
+        if !AArch64Veneer.emit(
+          into: &veneerCode, from: veneer.textOffset, to: target.position, jump: jump(to: target))
+        {
+          throw .outOfReach(
+            target.function == IslandPlanner.outside ? .max : functions[Int(target.function)].symbol,
+            place(ofVeneer: veneer), distance: target.position &- veneer.textOffset)
         }
       }
     }
   }
 
-  // Resolves every branch, directly where it reaches, otherwise through its target's next veneer.
-  internal mutating func resolveGeneric() throws(TextSectionError) {
-    // The first veneer of each symbol that branches from here on may still use, as index + 1.
-    var firsts = FlatBuffer<UInt32>(capacity: symbols.count)
-    firsts.fill(with: 0, to: symbols.count)
-    for i in (0..<veneers.count).reversed() { firsts[Int(veneers[i].symbol)] = UInt32(i + 1) }
-
-    for i in 0..<functions.count {
-      let function = functions[i]
-      for j in 0..<Int(function.relocationCount) {
-        let relocation = try relocation(j, of: function)
-        let place = function.offset + Int(relocation.offset)
-        guard let target = offset(ofSymbol: relocation.symbol) else {
-          throw .undefinedSymbol(relocation.symbol, textOffset: place)
-        }
-        var distance = target + Int(relocation.addend) - place
-        if !reaches(distance) {
-          var veneer = firsts[Int(relocation.symbol)]
-          while veneer != 0, veneers[Int(veneer) - 1].textOffset - place < -(reach - 8) {
-            veneer = veneers[Int(veneer) - 1].next
-          }
-          firsts[Int(relocation.symbol)] = veneer
-          guard veneer != 0 else { throw .outOfReach(relocation.symbol, textOffset: place) }
-          distance = veneers[Int(veneer) - 1].textOffset + Int(relocation.addend) - place
-          guard distance >= -reach && distance < reach else {
-            throw .outOfReach(relocation.symbol, textOffset: place)
-          }
-        }
-        store(distance, relocation.kind, at: function, relocation.offset)
-      }
+  // A veneer counts as a place behind the function before it.
+  private func place(ofVeneer veneer: IslandPlanner.Veneer) -> TextPlace {
+    var index = 0
+    for i in 0..<islands.count where islands[i].textOffset <= veneer.textOffset {
+      index = max(islands[i].functionIndex - 1, 0)
     }
+    return TextPlace(
+      function: index, offset: veneer.textOffset - functions[index].offset, textOffset: veneer.textOffset)
   }
 
-  // Stores a distance that is known to fit into a field whose bounds have been checked.
-  private func store(_ distance: Int, _ kind: RelocationKind, at function: Function, _ offset: UInt32) {
-    let place = unsafe function.code + Int(offset)
-    switch kind {
-    case .x86_64PLT32:
-      unsafe place.storeBytes(of: Int32(truncatingIfNeeded: distance), as: Int32.self)
-    case .aarch64Call26, .aarch64Jump26:
-      let word = unsafe place.loadUnaligned(as: UInt32.self)
-      let field = UInt32(truncatingIfNeeded: distance >> 2) & 0x03FF_FFFF
-      unsafe place.storeBytes(of: word & 0xFC00_0000 | field, as: UInt32.self)
-    }
+  // With branch target identification on, a `br` may only lead to a landing pad. Functions that are
+  // called directly only may lack one.
+  private func jump(to target: IslandPlanner.Target) -> AArch64Veneer.Jump {
+    guard options.branchTargetIdentification, target.function != IslandPlanner.outside else { return .branch }
+    let function = functions[Int(target.function)]
+    guard target.offset >= 0, target.offset + 4 <= Int(function.size) else { return .return }
+    // Within the function, as just checked.
+    let instruction = unsafe function.code.loadUnaligned(fromByteOffset: target.offset, as: UInt32.self)
+    return AArch64Veneer.isLandingPad(instruction) ? .branch : .return
   }
 }

@@ -50,7 +50,9 @@ struct TextPlan {
 
   /// The functions' code, in chunks of `perChunk` functions, and a builder that has been given all of it.
   /// Symbols are numbered backwards, so that they are no function numbers by accident.
-  func makeBuilder(options: TextSectionOptions, perChunk: Int) -> TextSectionBuilder {
+  func makeBuilder(
+    options: TextSectionOptions, perChunk: Int, convention: CallingConvention = .wasm
+  ) -> TextSectionBuilder {
     var builder = TextSectionBuilder(architecture: architecture, symbolCount: functions.count, options: options)
     var first = 0
     while first < functions.count {
@@ -82,7 +84,8 @@ struct TextPlan {
       let chunk = CodeChunk(code: code, relocations: relocations)
       for (i, span) in zip(members, spans) {
         builder.add(
-          symbol: symbol(i), chunk: chunk, offset: span.offset, size: functions[i].size, relocations: span.relocations)
+          symbol: symbol(i), chunk: chunk, offset: span.offset, size: functions[i].size,
+          relocations: span.relocations, convention: convention)
       }
       first = members.upperBound
     }
@@ -140,5 +143,27 @@ func veneerTarget(_ text: [UInt8], _ offset: Int, _ architecture: Architecture) 
     let immediate = (adrp >> 5 & 0x7_FFFF) << 2 | adrp >> 29 & 3
     let pages = Int(Int32(bitPattern: immediate << 11) >> 11)
     return (offset & ~4095) + pages * 4096 + Int(add >> 10 & 0xFFF)
+  }
+}
+
+/// The address that the veneer at `offset` goes to; nil if there is none with an address.
+func absoluteVeneerTarget(_ text: [UInt8], _ offset: Int, _ architecture: Architecture) -> UInt64? {
+  switch architecture {
+  case .x86_64:
+    // jmp [rip + 2]
+    guard offset % 8 == 0, offset + 16 <= text.count, Array(text[offset..<offset + 6]) == [0xFF, 0x25, 2, 0, 0, 0]
+    else { return nil }
+    return UInt64(word(text, offset + 8)) | UInt64(word(text, offset + 12)) << 32
+  case .aarch64:
+    guard offset + 20 <= text.count, word(text, offset + 16) == 0xD61F_0200 else { return nil }
+    var address: UInt64 = 0
+    for half in 0..<4 {
+      let instruction = word(text, offset + 4 * half)
+      guard instruction & 0xFFE0_001F == (half == 0 ? 0xD280_0010 : 0xF280_0010) | UInt32(half) << 21 else {
+        return nil
+      }
+      address |= UInt64(instruction >> 5 & 0xFFFF) << UInt64(16 * half)
+    }
+    return address
   }
 }

@@ -26,7 +26,7 @@ import Testing
     for i in plan.functions.indices { expect(builder.offset(ofSymbol: plan.symbol(i)) == offsets[i]) }
     var layout = Layout(text: text, offsets: offsets, islands: islands, veneers: veneers)
 
-    let reach = options.reach ?? (plan.architecture == .x86_64 ? 1 << 31 : 1 << 27)
+    let reach = options.testing.reach ?? (plan.architecture == .x86_64 ? 1 << 31 : 1 << 27)
     var used: Set<Int> = []
     // What is neither function nor island.
     var gaps = text
@@ -46,7 +46,7 @@ import Testing
           #expect(islands.contains { target >= $0.textOffset && target < $0.textOffset + $0.size })
           #expect(veneerTarget(text, target, plan.architecture) == offsets[call.target])
           let distance = offsets[call.target] - end
-          #expect(options.forceVeneers || distance < -reach || distance >= reach, "the call could go directly")
+          #expect(options.testing.forceVeneers || distance < -reach || distance >= reach, "the call could go directly")
         }
       }
       // Nothing but the calls has changed.
@@ -83,8 +83,8 @@ import Testing
     var islands = 0
     for _ in 0..<60 {
       var options = TextSectionOptions()
-      options.reach = Int.random(in: 2048...16384, using: &random) & ~3
-      options.padding = Bool.random(using: &random) ? 0 : Int.random(in: 0...200, using: &random) & ~3
+      options.testing.reach = Int.random(in: 2048...16384, using: &random) & ~3
+      options.testing.padding = Bool.random(using: &random) ? 0 : Int.random(in: 0...200, using: &random) & ~3
       let plan = TextPlan(
         architecture: architecture, count: Int.random(in: 1...400, using: &random), size: 200,
         spacing: Int.random(in: 20...200, using: &random), distance: Int.random(in: 1...100, using: &random),
@@ -98,8 +98,8 @@ import Testing
     var random = Random(seed: 4)
     for reach in [nil, 8192] {
       var options = TextSectionOptions()
-      options.forceVeneers = true
-      options.reach = reach
+      options.testing.forceVeneers = true
+      options.testing.reach = reach
       let plan = TextPlan(
         architecture: architecture, count: 100, size: 200, spacing: 40, distance: 20, using: &random)
       let layout = try check(plan, options)
@@ -117,11 +117,11 @@ import Testing
     let forwards = 16 + 8 * 1024 - (architecture == .x86_64 ? 5 : 0)
     let backwards = 16 + 8 * 1024 + (architecture == .x86_64 ? 5 : 0)
     var options = TextSectionOptions()
-    options.reach = max(forwards + 1, backwards)
+    options.testing.reach = max(forwards + 1, backwards)
     #expect(try check(plan, options).islands.isEmpty)
-    options.reach = backwards - 1
+    options.testing.reach = backwards - 1
     #expect(try check(plan, options).indirect >= 1)
-    options.reach = forwards
+    options.testing.reach = forwards
     #expect(try check(plan, options).indirect == 2)
   }
 
@@ -132,7 +132,7 @@ import Testing
     for _ in 50..<80 { functions.append(PlannedFunction(size: 1024, calls: [])) }
     functions.append(PlannedFunction(size: 32, calls: []))
     var options = TextSectionOptions()
-    options.reach = 4096
+    options.testing.reach = 4096
     let layout = try check(TextPlan(architecture: architecture, functions: functions), options)
     #expect(layout.veneers == 1 && layout.indirect == 50)
   }
@@ -142,7 +142,7 @@ import Testing
     let plan = TextPlan(architecture: .x86_64, count: 300, size: 200, spacing: 40, distance: 80, using: &random)
     for reach in [nil, 6000] {
       var options = TextSectionOptions()
-      options.reach = reach
+      options.testing.reach = reach
       let layouts = try [1, 7, 300].map { try check(plan, options, perChunk: $0) }
       for layout in layouts.dropFirst() {
         #expect(layout.offsets == layouts[0].offsets && layout.islands == layouts[0].islands)
@@ -166,7 +166,7 @@ import Testing
       -> TextSectionError?
     {
       var options = TextSectionOptions()
-      options.reach = reach
+      options.testing.reach = reach
       var builder = plan.makeBuilder(options: options, perChunk: 8)
       change(&builder)
       do throws(TextSectionError) {
@@ -194,23 +194,29 @@ import Testing
     #expect(error(plan, add(0, good)) == .duplicateSymbol(0))
     var bad = good
     bad.symbol = 77
-    #expect(error(plan, add(5, bad)) == .undefinedSymbol(77, textOffset: 17))
-    #expect(error(plan, add(5, bad), reach: 16) == .undefinedSymbol(77, textOffset: 17))
+    #expect(error(plan, add(5, bad)) == .undefinedSymbol(77, TextPlace(function: 1, offset: 1, textOffset: 17)))
+    #expect(
+      error(plan, add(5, bad), reach: 16) == .undefinedSymbol(77, TextPlace(function: 1, offset: 1, textOffset: 17)))
     for offset in [0, 15, 29, 32, .max] as [UInt32] {
       bad = good
       bad.offset = offset
-      #expect(error(plan, add(5, bad)) == .invalidRelocation(symbol: 5, offset: offset &- 16))
+      #expect(
+        error(plan, add(5, bad))
+          == .invalidRelocation(
+            TextPlace(function: 1, offset: Int(offset &- 16), textOffset: 16 + Int(offset &- 16))))
     }
     bad = good
     bad.kind = .aarch64Call26
-    #expect(error(plan, add(5, bad)) == .invalidRelocation(symbol: 5, offset: 1))
+    #expect(error(plan, add(5, bad)) == .invalidRelocation(TextPlace(function: 1, offset: 1, textOffset: 17)))
     // A function so large that its end cannot be reached from its start.
     let large = TextPlan(
       architecture: .x86_64,
       functions: [
         PlannedFunction(size: 4096, calls: [PlannedCall(offset: 0, target: 1)]), PlannedFunction(size: 16, calls: []),
       ])
-    #expect(error(large, reach: 1024) == .outOfReach(0, textOffset: 1))
+    #expect(
+      error(large, reach: 1024)
+        == .outOfReach(0, TextPlace(function: 0, offset: 1, textOffset: 1), distance: 4096 + 32 - 5))
   }
 
   // What objdump makes of a veneer: the very instructions, and data after them.
@@ -219,10 +225,10 @@ import Testing
       PlannedFunction(size: 16, calls: [PlannedCall(offset: 0, target: 1)]), PlannedFunction(size: 16, calls: []),
     ]
     var options = TextSectionOptions()
-    options.forceVeneers = true
-    for (register, names) in [(Register.rax, "rax"), (.r11, "r11")] {
-      options.veneerRegister = register
-      var builder = TextPlan(architecture: .x86_64, functions: functions).makeBuilder(options: options, perChunk: 1)
+    options.testing.forceVeneers = true
+    for (convention, names) in [(CallingConvention.wasm, "rax"), (.platform, "r11")] {
+      var builder = TextPlan(architecture: .x86_64, functions: functions).makeBuilder(
+        options: options, perChunk: 1, convention: convention)
       try builder.finish()
       let text = try assemble(builder)
       let island = builder.island(0)
@@ -250,8 +256,8 @@ import Testing
   @Test func veneersExecute() throws {
     #if arch(x86_64)
       var options = TextSectionOptions()
-      options.forceVeneers = true
-      options.padding = 4096
+      options.testing.forceVeneers = true
+      options.testing.padding = 4096
       var builder = TextSectionBuilder(architecture: .x86_64, options: options)
       for i in 0..<100 {
         var assembler = X86_64Assembler()

@@ -1,0 +1,155 @@
+/// Writing distances into branches, once everything has its place.
+///
+/// First without islands: one sequential pass over all relocations, which ends either with a text
+/// that is done or at the first branch that does not reach. The latter costs nothing that matters:
+/// distances are stored over whatever was there, so after the islands have been laid out all of
+/// them are stored once more.
+///
+/// With islands, a branch goes directly where it can, else to the first veneer of its target that
+/// it reaches. A target's veneers are a list in the order of the text, and branches are visited in
+/// that order as well; so for each target and each reach a cursor along the list only moves
+/// forward, and the pass is linear.
+
+extension TextSectionBuilder {
+  // The pass that nearly every x86-64 module takes. Returns whether every branch reaches.
+  internal mutating func resolveNearX86_64() throws(TextSectionError) -> Bool {
+    let symbolCount = symbols.count
+    // Locals, so that the loop keeps them in registers. Every access below is within bounds that
+    // were checked when the function was added, or are checked here.
+    let offsets = unsafe symbols.startAddress
+    let reach = reach(ofClass: 0)
+    for i in 0..<functions.count {
+      let function = functions[i]
+      guard let relocations = unsafe function.relocations else { continue }
+      for j in 0..<Int(function.relocationCount) {
+        let relocation = unsafe relocations[j]
+        let offset = relocation.offset &- function.relocationBase
+        guard relocation.kind == .x86_64PLT32 || relocation.kind == .x86_64PC32, function.size >= 4,
+          offset <= function.size &- 4
+        else {
+          throw .invalidRelocation(place(offset, i))
+        }
+        let symbol = Int(relocation.symbol)
+        guard symbol < symbolCount, unsafe offsets[symbol] != Self.unplaced else {
+          throw .undefinedSymbol(relocation.symbol, place(offset, i))
+        }
+        let distance =
+          unsafe offsets[symbol] &+ Int(relocation.addend) &- (function.offset &+ Int(offset))
+        // Both bounds in one comparison.
+        guard UInt(bitPattern: distance &+ reach) < UInt(bitPattern: 2 &* reach) else { return false }
+        unsafe function.code.storeBytes(
+          of: Int32(truncatingIfNeeded: distance), toByteOffset: Int(offset), as: Int32.self)
+      }
+    }
+    return true
+  }
+
+  // The same for AArch64.
+  internal mutating func resolveNearAArch64() throws(TextSectionError) -> Bool {
+    let symbolCount = symbols.count
+    let offsets = unsafe symbols.startAddress
+    let (calls, conditionals, bitTests) = (reach(ofClass: 0), reach(ofClass: 1), reach(ofClass: 2))
+    for i in 0..<functions.count {
+      let function = functions[i]
+      guard let relocations = unsafe function.relocations else { continue }
+      for j in 0..<Int(function.relocationCount) {
+        let relocation = unsafe relocations[j]
+        let offset = relocation.offset &- function.relocationBase
+        let isCall = relocation.kind == .aarch64Call26 || relocation.kind == .aarch64Jump26
+        guard relocation.kind.architecture == .aarch64, function.size >= 4, offset <= function.size &- 4 else {
+          throw .invalidRelocation(place(offset, i))
+        }
+        let symbol = Int(relocation.symbol)
+        guard symbol < symbolCount, unsafe offsets[symbol] != Self.unplaced else {
+          throw .undefinedSymbol(relocation.symbol, place(offset, i))
+        }
+        let distance =
+          unsafe offsets[symbol] &+ Int(relocation.addend) &- (function.offset &+ Int(offset))
+        guard (distance | Int(offset)) & 3 == 0 else { throw .invalidRelocation(place(offset, i)) }
+        let reach = isCall ? calls : relocation.kind == .aarch64CondBr19 ? conditionals : bitTests
+        guard UInt(bitPattern: distance &+ reach) < UInt(bitPattern: 2 &* reach) else { return false }
+        store(distance, relocation.kind, at: function, offset)
+      }
+    }
+    return true
+  }
+
+  // Resolves every branch, directly where it reaches, otherwise through its target's next veneer.
+  internal mutating func resolve(_ planner: inout IslandPlanner) throws(TextSectionError) {
+    // The first veneer of each target that branches of each class may still use from here on, as
+    // index + 1.
+    let classes = IslandPlanner.classCount
+    var cursors = FlatBuffer<UInt32>(capacity: planner.targets.count * classes)
+    cursors.fill(with: 0, to: planner.targets.count * classes)
+    for i in (0..<planner.veneers.count).reversed() {
+      let target = Int(planner.veneers[i].target)
+      for number in 0..<classes { cursors[target * classes + number] = UInt32(i + 1) }
+    }
+    let bias = planner.bias
+    for i in 0..<functions.count {
+      let function = functions[i]
+      for j in 0..<Int(function.relocationCount) {
+        let relocation = try relocation(j, of: i)
+        let start = function.offset + Int(relocation.offset) + bias
+        let target = planner.target(of: relocation)
+        let position = planner.targets[target].position
+        let number = relocation.kind.reachClass
+        let reach = planner.pending[number].reach
+        var distance = position &- start
+        guard distance & planner.misalignment == 0 else { throw .invalidRelocation(place(relocation.offset, i)) }
+        if options.testing.forceVeneers || !(distance >= -reach && distance < reach) {
+          var veneer = cursors[target * classes + number]
+          while veneer != 0, planner.veneers[Int(veneer) - 1].textOffset - start < -reach {
+            veneer = planner.veneers[Int(veneer) - 1].next
+          }
+          cursors[target * classes + number] = veneer
+          guard veneer != 0, planner.veneers[Int(veneer) - 1].textOffset - start < reach else {
+            throw .outOfReach(relocation.symbol, place(relocation.offset, i), distance: distance)
+          }
+          distance = planner.veneers[Int(veneer) - 1].textOffset - start
+        }
+        store(distance, relocation.kind, at: function, relocation.offset)
+      }
+    }
+  }
+
+  // A relocation with its offset counted from the start of its function, checked.
+  internal func relocation(_ j: Int, of index: Int) throws(TextSectionError) -> Relocation {
+    let function = functions[index]
+    guard let relocations = unsafe function.relocations else { throw .invalidRelocation(place(0, index)) }
+    // `j` is below the count that came with the pointer.
+    let relocation = unsafe relocations[j].rebased(by: function.relocationBase)
+    guard relocation.kind.architecture == architecture, function.size >= 4,
+      relocation.offset <= function.size - 4,
+      architecture == .x86_64 || relocation.offset & 3 == 0
+    else {
+      throw .invalidRelocation(place(relocation.offset, index))
+    }
+    guard relocation.symbol < symbols.count, symbols[Int(relocation.symbol)] != Self.unplaced else {
+      throw .undefinedSymbol(relocation.symbol, place(relocation.offset, index))
+    }
+    return relocation
+  }
+
+  internal func place(_ offset: UInt32, _ index: Int) -> TextPlace {
+    TextPlace(function: index, offset: Int(offset), textOffset: functions[index].offset + Int(offset))
+  }
+
+  // Stores a distance that is known to fit into a field whose bounds have been checked.
+  @inline(__always)
+  internal func store(_ distance: Int, _ kind: RelocationKind, at function: Function, _ offset: UInt32) {
+    let place = unsafe function.code + Int(offset)
+    let words = UInt32(truncatingIfNeeded: distance >> 2)
+    let (field, mask): (UInt32, UInt32)
+    switch kind {
+    case .x86_64PLT32, .x86_64PC32:
+      unsafe place.storeBytes(of: Int32(truncatingIfNeeded: distance), as: Int32.self)
+      return
+    case .aarch64Call26, .aarch64Jump26: (field, mask) = (words, 0x03FF_FFFF)
+    case .aarch64CondBr19: (field, mask) = (words << 5, 0x00FF_FFE0)
+    case .aarch64TstBr14: (field, mask) = (words << 5, 0x0007_FFE0)
+    }
+    let word = unsafe place.loadUnaligned(as: UInt32.self)
+    unsafe place.storeBytes(of: word & ~mask | field & mask, as: UInt32.self)
+  }
+}
