@@ -9,6 +9,7 @@
 # make fuzz     reads broken artifacts for SECONDS (60), from SEED (1) on
 # make demo-wasm  builds the demo's wasm and its expected output anew
 # make test-wasm  builds the small modules of TestData/Command and TestData/Load anew
+# make debug-wasm  builds the guests of TestData/Debug, which have DWARF, anew
 # make kernels-wasm  builds the kernels of TestData/Kernels and their expected outputs anew
 # make suite    the kernels and two large programs, beside a peer and a native build
 #
@@ -17,7 +18,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build demo test differential lint bench asan golden fuzz demo-wasm test-wasm kernels-wasm suite corpus setup-build setup-test
+.PHONY: build demo test differential lint bench asan golden fuzz demo-wasm test-wasm debug-wasm kernels-wasm suite corpus setup-build setup-test
 
 WITH := .ci/with-tools
 # Libraries that .ci/setup had to unpack beside the system's are found at run time as well. (Looked up when a recipe starts,
@@ -88,6 +89,14 @@ test-wasm: setup-test
 	clang-19 --target=wasm32-wasi -O2 -Wall -Wextra -Wl,--strip-debug -o TestData/Load/hello.wasm TestData/Load/hello.c
 	chmod 644 TestData/Load/hello.wasm
 	for text in TestData/Command/*.wat TestData/Load/*.wat; do $(WITH) wasm-tools parse $$text -o $${text%.wat}.wasm; done
+
+# Guests with DWARF, for backtraces and debuggers. Their sources are found under a name that is the same everywhere.
+DEBUG_FLAGS := --target=wasm32 -g -nostdlib -fdebug-compilation-dir=/guest -mbulk-memory -mnontrapping-fptoint -Wall -Wextra \
+  -Wno-infinite-recursion -Wno-int-to-pointer-cast -Wl,--no-entry -Wl,-z,stack-size=4194304
+debug-wasm: setup-test
+	cd TestData/Debug; for level in 0 2; do clang-19 $(DEBUG_FLAGS) -O$$level -o traps-O$$level.wasm traps.c; done
+	cd TestData/Debug; clang-19 $(DEBUG_FLAGS) -O1 -o shop.wasm shop.cpp
+	chmod 644 TestData/Debug/*.wasm
 
 # The kernels of the benchmark suite. Neither side may fuse a multiplication with an addition, or the results would differ by
 # architecture. Needs clang 19 and wasi-libc; the expected outputs come from the native build.

@@ -57,7 +57,10 @@ let package = Package(
       dependencies: ["PrecastArtifact", "PrecastVerification", "PrecastMachineCode", "CPrecastHost"],
       path: "Sources/Loader", swiftSettings: settings),
     .target(
-      name: "PrecastRuntime", dependencies: ["PrecastLoader", "PrecastArtifact", "PrecastWasm", "CPrecastHost"],
+      name: "PrecastDebugInfo", dependencies: ["PrecastLoader", "PrecastArtifact", "CPrecastHost"],
+      path: "Sources/DebugInfo", swiftSettings: settings),
+    .target(
+      name: "PrecastRuntime", dependencies: ["PrecastDebugInfo", "PrecastLoader", "PrecastArtifact", "PrecastWasm", "CPrecastHost"],
       path: "Sources/Runtime", swiftSettings: settings),
     .target(
       name: "PrecastWASI", dependencies: ["PrecastRuntime", "CPrecastHost"], path: "Sources/WASI",
@@ -103,9 +106,6 @@ let package = Package(
     .testTarget(
       name: "LinkerTests", dependencies: ["PrecastLinker", "PrecastArtifact", "PrecastMachineCode"],
       path: "Tests/LinkerTests"),
-    .target(name: "CUnicorn", path: "Tests/CUnicorn"),
-    .target(name: "PrecastEmulator", dependencies: ["CUnicorn"], path: "Tests/Emulator", swiftSettings: settings),
-    .testTarget(name: "InteropTests", dependencies: ["PrecastEmulator"], path: "Tests/InteropTests"),
     .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),
     .target(name: "CLoaderTestCode", dependencies: ["CPrecastHost"], path: "Tests/LoaderTestCode"),
     .testTarget(

@@ -28,6 +28,7 @@ public enum Setting: UInt16, Sendable, CaseIterable {
   case memoryGuardSize = 7
   case framePointers = 8
   case addressMap = 9
+  case debugInfo = 10
 
   /// How an artifact's value must relate to the host's.
   public enum Rule: Sendable {
@@ -107,6 +108,10 @@ public enum Setting: UInt16, Sendable, CaseIterable {
       Descriptor(
         name: "address_map", rule: .informational, defaultValue: 1, render: { $0 == 0 ? "no" : "yes" },
         advice: "")
+    case .debugInfo:
+      Descriptor(
+        name: "debug_info", rule: .informational, defaultValue: 1, render: { $0 == 0 ? "no" : "yes" },
+        advice: "")
     }
   }
 
@@ -130,7 +135,7 @@ public struct CompilerSettings: Sendable, Hashable {
   // By position of the setting.
   private var values: [UInt64]
 
-  /// The defaults: x86-64-v2, address map, 4 GiB reserved with a 2 GiB guard.
+  /// The defaults: x86-64-v2, address map, the guest's DWARF, 4 GiB reserved with a 2 GiB guard.
   public init() { values = Setting.allCases.map { $0.descriptor.defaultValue } }
 
   /// The value of any setting, as stored in the file.
@@ -179,6 +184,12 @@ public struct CompilerSettings: Sendable, Hashable {
   public var addressMap: Bool {
     get { self[.addressMap] != 0 }
     set { self[.addressMap] = newValue ? 1 : 0 }
+  }
+
+  /// Whether the guest's DWARF, if it has any, is in the artifact.
+  public var debugInfo: Bool {
+    get { self[.debugInfo] != 0 }
+    set { self[.debugInfo] = newValue ? 1 : 0 }
   }
 
   /// The target's largest page size in bytes: alignment of text and data image.

@@ -12,6 +12,8 @@ import PrecastWasm
 final class SectionContents {
   let kind: SectionKind
   let buffer: CodeBuffer
+  /// What follows the buffer: ranges of the wasm binary, which are written from where they lie.
+  var tail: [Range<Int>] = []
 
   init(_ kind: SectionKind, _ buffer: consuming CodeBuffer) {
     self.kind = kind
@@ -23,6 +25,9 @@ final class SectionContents {
     unsafe bytes.withUnsafeBytes { unsafe buffer.put(contentsOf: $0.bytes) }
     self.init(kind, buffer)
   }
+
+  /// Size in bytes.
+  var count: Int { tail.reduce(buffer.count) { $0 + $1.count } }
 }
 
 /// What goes where in the file.
@@ -83,6 +88,11 @@ struct ArtifactPlan {
       }
       sections.append(names)
     }
+    if settings.debugInfo, let (head, ranges) = GuestDebugInfo.encoded(module: input.module) {
+      let dwarf = SectionContents(.dwarf, head)
+      dwarf.tail = ranges
+      sections.append(dwarf)
+    }
     sections.append(symbols.symbols)
     sections.append(symbols.strings)
     headerOrder = sections.map(\.kind)
@@ -116,7 +126,7 @@ struct ArtifactPlan {
     let pageSize = input.record.settings.pageSize
     var offset = engine[.text].end
     for section in sections {
-      let size = section.kind == .checksums ? checksumSize : UInt64(section.buffer.count)
+      let size = section.kind == .checksums ? checksumSize : UInt64(section.count)
       switch section.kind {
       case .buildID: engine[.buildID] = SectionExtent(offset: UInt64(ArtifactHeader.noteOffset), size: size)
       case .engine: engine[.engine] = SectionExtent(offset: UInt64(ArtifactHeader.engineOffset), size: size)

@@ -8,6 +8,7 @@ import CLibELF
 import Glibc
 import PrecastArtifact
 import PrecastMachineCode
+import PrecastWasm
 
 /// Writes a plan through libelf.
 enum ElfOutput {
@@ -79,6 +80,7 @@ enum ElfOutput {
         try unsafe add(
           contents.buffer.startAddress, contents.buffer.count, at: 0, to: section,
           type: kind == .symbols ? ELF_T_SYM : ELF_T_BYTE)
+        if !contents.tail.isEmpty { try unsafe addTail(contents, of: plan.input.binary, to: section) }
       }
     }
     guard unsafe elf_update(elf, ELF_C_WRITE_MMAP) == Int64(plan.engine.fileSize) else { throw failure() }
@@ -96,6 +98,21 @@ enum ElfOutput {
     unsafe data.pointee.d_align = 1
     unsafe data.pointee.d_type = type
     unsafe data.pointee.d_version = UInt32(EV_CURRENT)
+  }
+
+  /// What follows a section's buffer, from where it lies in the binary, which the plan holds until the file is written.
+  private static func addTail(
+    _ contents: SectionContents, of binary: WasmBinary, to section: OpaquePointer
+  ) throws(ArtifactWriterError) {
+    try unsafe binary.withUnsafeBytes { bytes throws(ArtifactWriterError) in
+      var offset = UInt64(contents.buffer.count)
+      for range in contents.tail where !range.isEmpty {
+        // Ranges of the decoder's, so they lie in the binary.
+        guard let base = bytes.baseAddress, range.upperBound <= bytes.count else { continue }
+        try unsafe add(base + range.lowerBound, range.count, at: offset, to: section)
+        offset += UInt64(range.count)
+      }
+    }
   }
 
   @unsafe

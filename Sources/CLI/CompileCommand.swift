@@ -30,6 +30,9 @@ struct CompileCommand: ParsableCommand {
   @Flag(help: "Leave out the table from code offsets to wasm offsets; traps then name functions only.")
   var noAddressMap = false
 
+  @Flag(help: "Leave out the guest's DWARF; backtraces then have no source lines.")
+  var noDebugInfo = false
+
   @Option(help: ArgumentHelp("How many threads compile. (default: one for each processor)", valueName: "n"))
   var threads: Int?
 
@@ -51,6 +54,7 @@ struct CompileCommand: ParsableCommand {
     var settings = CompilerSettings()
     settings.cpuFeatures = try CPUFeatureOption.parse(cpuFeatures)
     settings.addressMap = !noAddressMap
+    settings.debugInfo = !noDebugInfo
     do {
       try ProgressLine.during("compiling \(input.printable)") { line in
         try Backend.compile(wasm, settings: settings, threads: threads, to: output, &timings, progress: line)

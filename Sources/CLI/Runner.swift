@@ -193,7 +193,7 @@ struct Runner {
 
   // MARK: Traps
 
-  /// What happened, and one line a frame; of a long backtrace, both ends, as far as they are known.
+  /// What happened, and a line or more a frame; of a long backtrace, both ends, as far as they are known.
   private static func describe(_ trap: Trap) -> String {
     let outer = trap.isTruncated ? 0 : framesShown.outer
     let left = trap.frames.count - framesShown.inner - outer
@@ -201,7 +201,9 @@ struct Runner {
     for (index, frame) in trap.frames.enumerated() {
       if left > 1 && index >= framesShown.inner && index < framesShown.inner + left { continue }
       if left > 1 && index == framesShown.inner + left { text += "\n  ... \(left) more" }
-      text += "\n  \(index): \(frame)"
+      let lines = frame.sourceDescription
+      text += "\n  \(index): \(lines[0])"
+      for line in lines.dropFirst() { text += "\n  \(line)" }
     }
     return trap.isTruncated ? text + "\n  ... and more than can be counted" : text
   }

@@ -22,7 +22,7 @@
 import CPrecastHost
 import Glibc
 public import PrecastArtifact
-import Synchronization
+package import Synchronization
 
 /// A loaded artifact: its text mapped for execution, everything else for reading, known to the
 /// unwinder and to the process's map of code. All of it goes when the last reference does, so the
@@ -46,6 +46,8 @@ public final class LoadedArtifact: Sendable {
   nonisolated(unsafe) let code: UnsafeMutablePointer<precast_code>
   private nonisolated(unsafe) let frames: OpaquePointer?
   private let cachedInfo = Mutex<ModuleInfo?>(nil)
+  /// What a layer above keeps with the artifact; empty unless it was asked for something.
+  package let companion = AtomicLazyReference<ArtifactCompanion>()
 
   /// Loads the artifact at `path`.
   ///
@@ -168,6 +170,7 @@ public final class LoadedArtifact: Sendable {
   }
 
   deinit {
+    companion.load()?.artifactWillUnmap()
     // First unreachable, then unmapped.
     unsafe precast_code_unregister(code)
     unsafe precast_deregister_frames(frames)

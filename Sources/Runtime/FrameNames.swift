@@ -4,7 +4,7 @@ import CPrecastHost
 import PrecastArtifact
 import PrecastLoader
 
-/// Turns raw frames into those of a ``Trap``; remembers the last artifact, since neighbours are mostly of one module.
+/// Turns raw frames into those of a ``Backtrace``; remembers the last artifact, since neighbours are mostly of one module.
 struct FrameNames {
   private var artifact: LoadedArtifact?
   private var moduleName: String?
@@ -18,11 +18,8 @@ struct FrameNames {
       moduleName = artifact?.moduleName
     }
     let location = artifact?.location(of: pc, isReturnAddress: raw.is_return_address)
-    return Trap.Frame(
-      functionIndex: location?.functionIndex,
-      functionName: location?.functionIndex.flatMap { artifact?.functionName($0) },
-      moduleName: moduleName, wasmOffset: location?.wasmOffset, textOffset: location?.textOffset ?? 0,
-      depth: Int(raw.activation_depth))
+    return Backtrace.Frame(
+      location, of: artifact, moduleName: moduleName, depth: Int(raw.activation_depth))
   }
 }
 

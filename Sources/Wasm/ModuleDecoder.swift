@@ -323,6 +323,7 @@ struct ModuleDecoder {
         "function and code section have inconsistent lengths: \(definedFunctionCount) and \(count)")
     }
     module.bodies.reserveCapacity(count)
+    module.codeSection = start..<reader.endOffset
     for _ in 0..<count {
       let start = reader.offset
       let size = try reader.u32()

@@ -180,6 +180,8 @@ public struct WasmModule: Sendable {
   public internal(set) var dataCount: UInt32?
   /// The bodies of the functions that the module defines: of function `importedFunctionCount + i`.
   public internal(set) var bodies: [FunctionBody] = []
+  /// Wasm offsets of the code section's contents: where DWARF counts addresses from. Nil without that section.
+  public internal(set) var codeSection: Range<Int>?
   /// The custom sections, in order.
   public internal(set) var customSections: [CustomSection] = []
   /// The instructions of all constant expressions.

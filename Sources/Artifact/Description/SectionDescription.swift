@@ -14,7 +14,7 @@ extension SectionKind {
   /// Whether the section's description has a form for scripts.
   public var isDescribedAsJSON: Bool {
     switch self {
-    case .stackMap, .exceptions, .dwarf: false
+    case .stackMap, .exceptions: false
     default: true
     }
   }
@@ -57,7 +57,8 @@ extension Artifact {
     case .symbols: describeSymbols(bytes, report)
     case .strings, .sectionNames: report.strings(bytes)
     case .checksums: describeChecksums(bytes, report)
-    case .stackMap, .exceptions, .dwarf: report.hexDump(bytes)
+    case .dwarf: describeDebugInfo(bytes, report)
+    case .stackMap, .exceptions: report.hexDump(bytes)
     }
     try report.end()
   }

@@ -1,0 +1,74 @@
+// Names as their authors wrote them.
+//
+// Each language has its own way to put a name with its types into a symbol, and each is long; so the libraries that made the
+// names take them apart again: the C++ runtime's `__cxa_demangle`, which knows Rust's older scheme as well, since that was made to
+// look like C++'s, and the Swift runtime's `swift_demangle`. Both are in every process that runs this, or a `dlsym` away.
+// Nothing here knows a grammar. (Rust's newer scheme, `_R...`, no library at hand knows: such names stay as they are.)
+
+import Glibc
+
+/// Takes mangled names apart.
+public enum Demangler {
+  private typealias CXXFunction =
+    @convention(c) (
+      UnsafePointer<CChar>, UnsafeMutablePointer<CChar>?, UnsafeMutablePointer<Int>?, UnsafeMutablePointer<Int32>?
+    ) -> UnsafeMutablePointer<CChar>?
+  private typealias SwiftFunction =
+    @convention(c) (
+      UnsafePointer<CChar>, Int, UnsafeMutablePointer<CChar>?, UnsafeMutablePointer<Int>?, UInt32
+    ) -> UnsafeMutablePointer<CChar>?
+
+  // Longer names are nobody's, and take the libraries' time.
+  private static let longest = 1 << 14
+
+  private static func find(_ symbol: String, in libraries: [String]) -> UnsafeMutableRawPointer? {
+    // The program itself first. What is opened stays open.
+    if let own = unsafe dlopen(nil, RTLD_NOW), let found = unsafe dlsym(own, symbol) { return unsafe found }
+    for library in libraries {
+      if let handle = unsafe dlopen(library, RTLD_NOW | RTLD_LOCAL), let found = unsafe dlsym(handle, symbol) {
+        return unsafe found
+      }
+    }
+    return nil
+  }
+
+  // Itanium C++ ABI, 3.4, "Demangler API".
+  private static let cxx: CXXFunction? = unsafe find("__cxa_demangle", in: ["libstdc++.so.6", "libc++abi.so.1"]).map {
+    unsafe unsafeBitCast($0, to: CXXFunction.self)
+  }
+
+  // swift/Runtime/...: `swift_demangle(mangledName, length, outputBuffer, outputBufferSize, flags)`.
+  private static let swift: SwiftFunction? = unsafe find("swift_demangle", in: ["libswiftCore.so"]).map {
+    unsafe unsafeBitCast($0, to: SwiftFunction.self)
+  }
+
+  /// The name as its author wrote it; the name itself where it is not mangled, or nobody here can tell.
+  public static func demangle(_ name: String) -> String {
+    guard name.utf8.count < longest, !name.utf8.contains(0) else { return name }
+    if name.hasPrefix("_Z") || name.hasPrefix("__Z") {
+      guard let cxx = unsafe cxx else { return name }
+      var status: Int32 = -1
+      // The result is malloc's.
+      guard let text = unsafe cxx(name.hasPrefix("__Z") ? String(name.dropFirst()) : name, nil, nil, &status) else {
+        return name
+      }
+      defer { unsafe free(text) }
+      return status == 0 ? unsafe withoutHash(String(cString: text), isRust: name.hasSuffix("E")) : name
+    }
+    if name.hasPrefix("$s") || name.hasPrefix("$S") || name.hasPrefix("_$s") || name.hasPrefix("$e") {
+      guard let swift = unsafe swift, let text = unsafe swift(name, name.utf8.count, nil, nil, 0) else { return name }
+      defer { unsafe free(text) }
+      return unsafe String(cString: text)
+    }
+    return name
+  }
+
+  /// Rust's older names end in a hash of 16 digits, `::h0123456789abcdef`, which is no part of what was written.
+  private static func withoutHash(_ name: String, isRust: Bool) -> String {
+    let tail = Array(name.utf8.suffix(19))
+    guard isRust, tail.count == 19, name.utf8.count > 19, tail[0] == 0x3A, tail[1] == 0x3A, tail[2] == 0x68,
+      tail[3...].allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) })
+    else { return name }
+    return String(decoding: name.utf8.dropLast(19), as: UTF8.self)
+  }
+}

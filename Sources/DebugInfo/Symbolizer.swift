@@ -1,0 +1,87 @@
+// From a place in wasm code to the source: file, line, and functions that were inlined there.
+//
+// The guest's DWARF lies in the artifact (`.wasmtime.dwarf`, an ELF file that libdw opens where it is mapped) and is not looked
+// at before the first question about its module. Then its pages are checked against their checksums, and the address ranges of
+// all units are put into one sorted array: a question is a binary search, and one unit's scopes and lines, which libdw decodes
+// once and keeps. So the first line costs time in proportion to the number of units, the next ones little. Answers are kept: a
+// program that traps does so in the same places.
+//
+// What a guest says of itself is not to be believed: everything is bounded, and nothing here can fail but by having no answer.
+// libdw reads it in this process, though; `PRECAST_BACKTRACE_DETAILS=0` keeps it from being read at all (Docs/Security.md).
+
+import Glibc
+import PrecastArtifact
+public import PrecastLoader
+import Synchronization
+
+/// A place in the guest's source, with the function that it is in.
+public struct SourcePosition: Sendable, Hashable {
+  /// The function, as its author wrote it where that can be told: a C++ or Rust name with its scope, otherwise the plain name.
+  public var function: String?
+  /// The source file, as the compiler knew it.
+  public var file: String?
+  /// The line, from 1.
+  public var line: Int?
+  /// The column, from 1.
+  public var column: Int?
+  /// Whether the function was inlined into that of the position that follows.
+  public var isInlined: Bool
+
+  /// Makes a position.
+  public init(function: String?, file: String?, line: Int?, column: Int?, isInlined: Bool) {
+    self.function = function
+    self.file = file
+    self.line = line
+    self.column = column
+    self.isInlined = isInlined
+  }
+}
+
+extension LoadedArtifact {
+  /// Where in the guest's source the instruction at a wasm offset comes from: innermost first, the functions that were inlined
+  /// there and last the one that was not. Empty where the artifact has no DWARF for it, or libdw is absent.
+  public func sourcePositions(ofWasmOffset offset: Int) -> [SourcePosition] {
+    if header.extent(of: .dwarf).size == 0 || !Symbolizer.isAllowed { return [] }
+    let found = symbolizer.positions(of: self, offset)
+    return isDamaged ? [] : found
+  }
+
+  private var symbolizer: Symbolizer {
+    if let known = companion.load() as? Symbolizer { return known }
+    return companion.storeIfNil(Symbolizer()) as? Symbolizer ?? Symbolizer()
+  }
+}
+
+/// What was found out of one artifact's DWARF.
+final class Symbolizer: ArtifactCompanion, @unchecked Sendable {
+  /// Whether guests' DWARF may be read in this process.
+  static let isAllowed: Bool = unsafe getenv("PRECAST_BACKTRACE_DETAILS").map { unsafe $0.pointee != 0x30 } ?? true
+
+  // All of these belong to whoever holds libdw's lock.
+  private var debugInfo: GuestDWARF?
+  private var isOpened = false
+  private var known: [Int: [SourcePosition]] = [:]
+  private static let mostKnown = 4096
+
+  override func artifactWillUnmap() {
+    _ = LibDW.use { _ -> Void? in
+      debugInfo = nil
+      return ()
+    }
+  }
+
+  func positions(of artifact: LoadedArtifact, _ offset: Int) -> [SourcePosition] {
+    LibDW.use { library -> [SourcePosition]? in
+      if let answer = known[offset] { return answer }
+      if !isOpened {
+        isOpened = true
+        debugInfo = GuestDWARF(artifact, library)
+      }
+      guard let debugInfo else { return nil }
+      let answer = debugInfo.positions(ofWasmOffset: offset)
+      if known.count >= Self.mostKnown { known.removeAll(keepingCapacity: true) }
+      known[offset] = answer
+      return answer
+    } ?? []
+  }
+}
