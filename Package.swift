@@ -106,6 +106,9 @@ let package = Package(
     .testTarget(
       name: "LinkerTests", dependencies: ["PrecastLinker", "PrecastArtifact", "PrecastMachineCode"],
       path: "Tests/LinkerTests"),
+    .target(name: "CUnicorn", path: "Tests/CUnicorn"),
+    .target(name: "PrecastEmulator", dependencies: ["CUnicorn"], path: "Tests/Emulator", swiftSettings: settings),
+    .testTarget(name: "InteropTests", dependencies: ["PrecastEmulator"], path: "Tests/InteropTests"),
     .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),
     .target(name: "CLoaderTestCode", dependencies: ["CPrecastHost"], path: "Tests/LoaderTestCode"),
     .testTarget(
