@@ -87,7 +87,10 @@ let package = Package(
       path: "Sources/CLI", swiftSettings: settings),
     .executableTarget(
       name: "precast-bench",
-      dependencies: ["Precast", "PrecastRuntime", "PrecastLoader", "PrecastArtifact", "PrecastCache", "LargeModule"],
+      dependencies: [
+        "Precast", "PrecastRuntime", "PrecastLoader", "PrecastArtifact", "PrecastMachineCode", "PrecastCache",
+        "LargeModule",
+      ],
       path: "Sources/Benchmarks", swiftSettings: settings),
     .target(name: "LargeModule", path: "Tests/LargeModule", swiftSettings: settings),
 

@@ -11,6 +11,7 @@
 //       lookup    questions about addresses (lookup FILE.cwasm: in that artifact)
 //       scale     10,000 artifacts at once (scale N: so many)
 //       cache     modules made of wasm that the cache has, from a file and from bytes
+//       layout    laying out a text of 200,000 functions with a million calls
 //
 //     precast-bench load FILE.cwasm [RUNS]           one artifact, in this process: four lines for scripts
 //     precast-bench call FILE.cwasm [BATCHES] [KIND] calls, in this process, of one kind or of all
@@ -25,7 +26,7 @@ import Glibc
 
 /// What the words of the command line ask for.
 struct Options {
-  static let all = ["compile", "run", "load", "process", "sizes", "call", "lookup", "scale", "cache"]
+  static let all = ["compile", "run", "load", "process", "sizes", "call", "lookup", "scale", "cache", "layout"]
 
   var benchmarks: Set<String> = []
   var runs = 3
@@ -92,7 +93,7 @@ func main() throws(BenchmarkError) {
     let table = try Suite(options).run()
     return print(options.json ? table.json : table.text, terminator: "")
   }
-  let options = try Options(Array(CommandLine.arguments.dropFirst()))
+  var options = try Options(Array(CommandLine.arguments.dropFirst()))
   if let (path, runs) = options.artifact {
     let times = try LoadTimes(artifact: path, runs: runs)
     return print(times.text)
@@ -101,8 +102,11 @@ func main() throws(BenchmarkError) {
     return print(try CallTimes(artifact: path, batches: batches, only: only).text)
   }
   if let (path, runs) = options.cached { return print(try CacheTimes(wasm: path, runs: runs).text) }
-  let bench = try Workbench(runs: options.runs)
   var report = Report()
+  // Needs neither programs nor peers.
+  if options.benchmarks.remove("layout") != nil { try measureLayout(&report, runs: options.runs) }
+  if options.benchmarks.isEmpty { return print(options.json ? report.json : report.text, terminator: "") }
+  let bench = try Workbench(runs: options.runs)
   for name in Options.all where options.benchmarks.contains(name) {
     switch name {
     case "compile": try bench.compile(&report)

@@ -203,7 +203,7 @@ public struct TextSectionBuilder: ~Copyable {
     let isDirect =
       switch architecture {
       case _ where options.testing.forceVeneers: false
-      case .x86_64: try resolveNearX86_64()
+      case .x86_64: try resolveNearRel32()
       case .aarch64: try resolveNearAArch64()
       }
     if !isDirect {

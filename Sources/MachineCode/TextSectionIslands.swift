@@ -45,20 +45,22 @@ internal struct IslandPlanner: ~Copyable {
     var isAbsolute: Bool
   }
 
-  /// A place that branches lead to.
+  /// A place that branches lead to. 32 bytes: half a million of them are visited in no order, twice
+  /// for each branch, so all that a branch asks of its target stands together.
   struct Target: BitwiseCopyable {
-    // Text offset; `unplaced` until the function has been placed.
+    // Text offset; before its function has been placed, offset in the function.
     var position: Int
-    // Where it stands in its function.
-    var offset: Int
+    // Text offset of the veneer planted last (while branches are resolved, of the next in question);
+    // `unplaced` if there is none.
+    var veneer = TextSectionBuilder.unplaced
     // The function, or `outside`.
     var function: UInt32
-    var lastVeneer: UInt32 = 0  // index + 1
     // Another target made from the same symbol, as index; 0 for none.
     var next: UInt32 = 0
     // For which classes some branch waits for it, as bits.
     var waiting: UInt8 = 0
     var convention = CallingConvention.wasm
+    var isPlaced = false
   }
 
   /// A branch that is not settled.
@@ -73,7 +75,6 @@ internal struct IslandPlanner: ~Copyable {
 
   /// The branches of one reach that are not settled, in order of deadline.
   struct Pending: ~Copyable {
-    let reach: Int
     var queue = FlatBuffer<OpenBranch>(capacity: 64)
     var head = 0
     // Taken from the queue for the island that is being made.
@@ -99,8 +100,13 @@ internal struct IslandPlanner: ~Copyable {
   private let isHuge: Bool
 
   var targets: FlatBuffer<Target>
-  var pending: InlineArray<3, Pending>
+  /// How far the branches of each class reach.
+  let reaches: InlineArray<3, Int>
+  private var pending: InlineArray<3, Pending>
   var veneers = FlatBuffer<Veneer>(capacity: 64)
+  // The first and the last veneer of each target, as index + 1; 0 for none.
+  private(set) var firstVeneers: FlatBuffer<UInt32>
+  private var lastVeneers: FlatBuffer<UInt32>
   // Targets that are not just symbols, by symbol and addend. For lookups only; nothing depends on
   // its order.
   private var derived: [UInt64: UInt32] = [:]
@@ -122,16 +128,17 @@ internal struct IslandPlanner: ~Copyable {
       veneerAlignment = AArch64Veneer.alignment
       largestVeneer = options.baseAddress == nil ? AArch64Veneer.size : AArch64Veneer.absoluteSize
     }
-    let reaches = (builder.reach(ofClass: 0), builder.reach(ofClass: 1), builder.reach(ofClass: 2))
-    pending = InlineArray<3, Pending> { number in
-      Pending(reach: number == 0 ? reaches.0 : number == 1 ? reaches.1 : reaches.2)
-    }
+    reaches = [builder.reach(ofClass: 0), builder.reach(ofClass: 1), builder.reach(ofClass: 2)]
+    pending = InlineArray<3, Pending> { _ in Pending() }
     // A symbol that nothing defines stays outside, without a place; whoever branches to it fails.
     targets = FlatBuffer(capacity: symbolCount)
-    targets.fill(
-      with: Target(position: TextSectionBuilder.unplaced, offset: 0, function: Self.outside), to: symbolCount)
+    targets.fill(with: Target(position: 0, function: Self.outside), to: symbolCount)
     counted = FlatBuffer(capacity: symbolCount)
     counted.fill(with: 0, to: symbolCount)
+    firstVeneers = FlatBuffer(capacity: symbolCount)
+    firstVeneers.fill(with: 0, to: symbolCount)
+    lastVeneers = FlatBuffer(capacity: symbolCount)
+    lastVeneers.fill(with: 0, to: symbolCount)
     for i in 0..<builder.functions.count {
       let function = builder.functions[i]
       setTarget(function.symbol, offset: 0, function: i, function.convention)
@@ -145,6 +152,7 @@ internal struct IslandPlanner: ~Copyable {
     for i in 0..<builder.absolutes.count {
       let absolute = builder.absolutes[i]
       targets[Int(absolute.symbol)].position = absolute.offset
+      targets[Int(absolute.symbol)].isPlaced = true
       targets[Int(absolute.symbol)].convention = absolute.convention
     }
   }
@@ -152,27 +160,33 @@ internal struct IslandPlanner: ~Copyable {
   private mutating func setTarget(
     _ symbol: UInt32, offset: Int, function: Int, _ convention: CallingConvention
   ) {
-    targets[Int(symbol)].offset = offset
+    targets[Int(symbol)].position = offset
     targets[Int(symbol)].function = UInt32(function)
     targets[Int(symbol)].convention = convention
   }
 
-  /// The target of a branch to a symbol that exists.
+  /// The target of a branch to one of the symbols.
+  @inline(__always)
   mutating func target(of relocation: Relocation) -> Int {
-    let symbol = Int(relocation.symbol)
     let delta = Int(relocation.addend) + bias
-    if delta == 0 { return symbol }
+    return delta == 0 ? Int(relocation.symbol) : derivedTarget(of: relocation, delta)
+  }
+
+  @inline(never)
+  private mutating func derivedTarget(of relocation: Relocation, _ delta: Int) -> Int {
     let key = UInt64(relocation.symbol) << 32 | UInt64(UInt32(bitPattern: relocation.addend))
     if let known = derived[key] { return Int(known) }
+    let symbol = Int(relocation.symbol)
     var target = targets[symbol]
-    target.offset += delta
-    if target.position != TextSectionBuilder.unplaced { target.position &+= delta }
-    target.lastVeneer = 0
+    target.position &+= delta
+    target.veneer = TextSectionBuilder.unplaced
     target.waiting = 0
     let number = targets.count
     targets[symbol].next = UInt32(number)
     targets.append(target)
     counted.append(0)
+    firstVeneers.append(0)
+    lastVeneers.append(0)
     derived[key] = UInt32(number)
     return number
   }
@@ -206,7 +220,7 @@ internal struct IslandPlanner: ~Copyable {
     }
     decide(function: Self.outside, start: .max / 2, end: .max / 2)
     plantLate(before: builder.functions.count, &builder)
-    for i in 0..<symbolCount { builder.symbols[i] = targets[i].position }
+    for i in 0..<symbolCount where targets[i].isPlaced { builder.symbols[i] = targets[i].position }
   }
 
   // Gives `symbol`, and what is reached from it by an addend, its place in the function at `start`.
@@ -214,9 +228,10 @@ internal struct IslandPlanner: ~Copyable {
     var index = Int(symbol)
     repeat {
       let target = targets[index]
-      targets[index].position = start + target.offset
+      targets[index].position = start + target.position
+      targets[index].isPlaced = true
       // All that wait for it still reach this far, or they would have had a veneer by now.
-      if target.waiting != 0, target.offset >= 0, target.offset <= size, !options.testing.forceVeneers {
+      if target.waiting != 0, target.position >= 0, target.position <= size, !options.testing.forceVeneers {
         stopWaiting(index)
       }
       index = Int(target.next)
@@ -242,30 +257,34 @@ internal struct IslandPlanner: ~Copyable {
     for j in 0..<Int(function.relocationCount) {
       let relocation = try builder.relocation(j, of: i)
       let number = relocation.kind.reachClass
-      let target = target(of: relocation)
-      let branch = OpenBranch(
-        start: function.offset + Int(relocation.offset) + bias, target: UInt32(target),
-        slack: isSorted ? 0 : relocation.offset)
-      if isSettled(branch, reach: pending[number].reach) { continue }
-      pending[number].queue.append(branch)
+      let index = target(of: relocation)
+      let target = targets[index]
+      guard target.isPlaced || target.function != Self.outside else {
+        throw .undefinedSymbol(relocation.symbol, builder.place(relocation.offset, i))
+      }
+      let start = function.offset + Int(relocation.offset) + bias
+      if isSettled(start, target, reach: reaches[number]) { continue }
+      pending[number].queue.append(
+        OpenBranch(start: start, target: UInt32(index), slack: isSorted ? 0 : relocation.offset))
       let bit: UInt8 = 1 << UInt8(number)
-      if targets[target].waiting & bit == 0 {
-        targets[target].waiting |= bit
+      if target.waiting & bit == 0 {
+        targets[index].waiting |= bit
         pending[number].targets += 1
       }
     }
   }
 
   // Whether a branch reaches its target, or a veneer for it, as far as they have been placed.
-  private func isSettled(_ branch: OpenBranch, reach: Int) -> Bool {
-    let target = targets[Int(branch.target)]
-    if target.position != TextSectionBuilder.unplaced && !options.testing.forceVeneers {
-      let distance = target.position &- branch.start
-      if distance >= -reach && distance < reach { return true }
+  @inline(__always)
+  private func isSettled(_ start: Int, _ target: Target, reach: Int) -> Bool {
+    let span = UInt(bitPattern: 2 &* reach)
+    if target.isPlaced, !options.testing.forceVeneers,
+      UInt(bitPattern: target.position &- start &+ reach) < span
+    {
+      return true
     }
-    guard target.lastVeneer != 0 else { return false }
-    let distance = veneers[Int(target.lastVeneer) - 1].textOffset - branch.start
-    return distance >= -reach && distance < reach
+    return target.veneer != TextSectionBuilder.unplaced
+      && UInt(bitPattern: target.veneer &- start &+ reach) < span
   }
 
   // Takes from the queues the branches that would be late if the next island came after `function`.
@@ -282,13 +301,14 @@ internal struct IslandPlanner: ~Copyable {
       let limit = end &+ before
       while pending[number].head < pending[number].queue.count {
         let branch = pending[number].queue[pending[number].head]
-        if !isSettled(branch, reach: pending[number].reach) {
-          let deadline = branch.start - Int(branch.slack) + pending[number].reach - 1
-          if deadline >= limit { break }
-          let target = targets[Int(branch.target)]
+        let deadline = branch.start - Int(branch.slack) + reaches[number] - 1
+        // Even if it is settled: whoever comes after it is not late either.
+        if deadline >= limit { break }
+        let target = targets[Int(branch.target)]
+        if !isSettled(branch.start, target, reach: reaches[number]) {
           let comesInTime =
-            target.function == function && target.position == TextSectionBuilder.unplaced
-            && start + target.offset + before <= deadline && !options.testing.forceVeneers
+            target.function == function && !target.isPlaced && start + target.position + before <= deadline
+            && !options.testing.forceVeneers
           if !comesInTime {
             pending[number].late.append(branch)
             if counted[Int(branch.target)] != island {
@@ -312,7 +332,10 @@ internal struct IslandPlanner: ~Copyable {
     for number in (0..<Self.classCount).reversed() {
       for i in 0..<pending[number].late.count {
         let branch = pending[number].late[i]
-        if !isSettled(branch, reach: pending[number].reach) { plant(Int(branch.target), before: index, &builder) }
+        let target = targets[Int(branch.target)]
+        if !isSettled(branch.start, target, reach: reaches[number]) {
+          plant(Int(branch.target), before: index, &builder)
+        }
       }
     }
   }
@@ -322,7 +345,7 @@ internal struct IslandPlanner: ~Copyable {
     let isFirst = last < 0 || builder.islands[last].functionIndex != index
     if isFirst { builder.cursor = builder.aligned(builder.cursor, to: veneerAlignment) }
     let textOffset = builder.cursor
-    let isAbsolute = needsAddress(targets[target].position, from: textOffset)
+    let isAbsolute = needsAddress(targets[target], from: textOffset)
     let size: Int
     switch architecture {
     case .x86_64: size = isAbsolute ? X86_64Veneer.absoluteSize : X86_64Veneer.size
@@ -334,21 +357,22 @@ internal struct IslandPlanner: ~Copyable {
     } else {
       builder.islands[last].size += size
     }
-    let before = targets[target].lastVeneer
     veneers.append(Veneer(textOffset: textOffset, target: UInt32(target), next: 0, isAbsolute: isAbsolute))
-    if before != 0 { veneers[Int(before) - 1].next = UInt32(veneers.count) }
-    targets[target].lastVeneer = UInt32(veneers.count)
+    let number = UInt32(veneers.count)
+    let before = Int(lastVeneers[target])
+    if before != 0 { veneers[before - 1].next = number } else { firstVeneers[target] = number }
+    lastVeneers[target] = number
+    targets[target].veneer = textOffset
     stopWaiting(target)
     builder.cursor += size
   }
 
   // Whether a veneer has to hold its target's address. On x86-64 it does wherever it can, because
   // then it touches no register.
-  private func needsAddress(_ position: Int, from textOffset: Int) -> Bool {
+  private func needsAddress(_ target: Target, from textOffset: Int) -> Bool {
     guard options.baseAddress != nil else { return false }
     if architecture == .x86_64 { return true }
-    if position == TextSectionBuilder.unplaced { return isHuge }
-    return !AArch64Veneer.reaches(position, from: textOffset)
+    return target.isPlaced ? !AArch64Veneer.reaches(target.position, from: textOffset) : isHuge
   }
 }
 
@@ -400,9 +424,10 @@ extension TextSectionBuilder {
   private func jump(to target: IslandPlanner.Target) -> AArch64Veneer.Jump {
     guard options.branchTargetIdentification, target.function != IslandPlanner.outside else { return .branch }
     let function = functions[Int(target.function)]
-    guard target.offset >= 0, target.offset + 4 <= Int(function.size) else { return .return }
+    let offset = target.position - function.offset
+    guard offset >= 0, offset + 4 <= Int(function.size) else { return .return }
     // Within the function, as just checked.
-    let instruction = unsafe function.code.loadUnaligned(fromByteOffset: target.offset, as: UInt32.self)
+    let instruction = unsafe function.code.loadUnaligned(fromByteOffset: offset, as: UInt32.self)
     return AArch64Veneer.isLandingPad(instruction) ? .branch : .return
   }
 }

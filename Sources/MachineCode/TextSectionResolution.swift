@@ -12,7 +12,7 @@
 
 extension TextSectionBuilder {
   // The pass that nearly every x86-64 module takes. Returns whether every branch reaches.
-  internal mutating func resolveNearX86_64() throws(TextSectionError) -> Bool {
+  internal mutating func resolveNearRel32() throws(TextSectionError) -> Bool {
     let symbolCount = symbols.count
     // Locals, so that the loop keeps them in registers. Every access below is within bounds that
     // were checked when the function was added, or are checked here.
@@ -76,44 +76,34 @@ extension TextSectionBuilder {
 
   // Resolves every branch, directly where it reaches, otherwise through its target's next veneer.
   internal mutating func resolve(_ planner: inout IslandPlanner) throws(TextSectionError) {
-    // The first veneer of each target that branches of each class may still use from here on, as
-    // index + 1.
-    let classes = IslandPlanner.classCount
-    var cursors = FlatBuffer<UInt32>(capacity: planner.targets.count * classes)
-    cursors.fill(with: 0, to: planner.targets.count * classes)
-    for i in (0..<planner.veneers.count).reversed() {
-      let target = Int(planner.veneers[i].target)
-      for number in 0..<classes { cursors[target * classes + number] = UInt32(i + 1) }
-    }
+    var cursors = VeneerCursors(&planner)
     let bias = planner.bias
     for i in 0..<functions.count {
       let function = functions[i]
       for j in 0..<Int(function.relocationCount) {
         let relocation = try relocation(j, of: i)
+        let number = relocation.kind.reachClass
+        let reach = planner.reaches[number]
         let start = function.offset + Int(relocation.offset) + bias
         let target = planner.target(of: relocation)
-        let position = planner.targets[target].position
-        let number = relocation.kind.reachClass
-        let reach = planner.pending[number].reach
-        var distance = position &- start
+        var distance = planner.targets[target].position &- start
         guard distance & planner.misalignment == 0 else { throw .invalidRelocation(place(relocation.offset, i)) }
         if options.testing.forceVeneers || !(distance >= -reach && distance < reach) {
-          var veneer = cursors[target * classes + number]
-          while veneer != 0, planner.veneers[Int(veneer) - 1].textOffset - start < -reach {
-            veneer = planner.veneers[Int(veneer) - 1].next
-          }
-          cursors[target * classes + number] = veneer
-          guard veneer != 0, planner.veneers[Int(veneer) - 1].textOffset - start < reach else {
+          guard let veneer = cursors.next(for: target, class: number, from: start - reach, &planner),
+            veneer - start < reach
+          else {
             throw .outOfReach(relocation.symbol, place(relocation.offset, i), distance: distance)
           }
-          distance = planner.veneers[Int(veneer) - 1].textOffset - start
+          distance = veneer - start
         }
         store(distance, relocation.kind, at: function, relocation.offset)
       }
     }
   }
 
-  // A relocation with its offset counted from the start of its function, checked.
+  // A relocation with its offset counted from the start of its function, checked. Its symbol has a
+  // number that is in use, but need not be defined.
+  @inline(__always)
   internal func relocation(_ j: Int, of index: Int) throws(TextSectionError) -> Relocation {
     let function = functions[index]
     guard let relocations = unsafe function.relocations else { throw .invalidRelocation(place(0, index)) }
@@ -125,7 +115,7 @@ extension TextSectionBuilder {
     else {
       throw .invalidRelocation(place(relocation.offset, index))
     }
-    guard relocation.symbol < symbols.count, symbols[Int(relocation.symbol)] != Self.unplaced else {
+    guard relocation.symbol < symbols.count else {
       throw .undefinedSymbol(relocation.symbol, place(relocation.offset, index))
     }
     return relocation
@@ -151,5 +141,56 @@ extension TextSectionBuilder {
     }
     let word = unsafe place.loadUnaligned(as: UInt32.self)
     unsafe place.storeBytes(of: word & ~mask | field & mask, as: UInt32.self)
+  }
+}
+
+/// For each target and class, the first veneer that branches from here on may still use.
+private struct VeneerCursors: ~Copyable {
+  // Indices + 1, of classes other than the first, in which nearly all branches are; made when needed.
+  private var others = FlatBuffer<UInt32>(capacity: 1)
+  private var firsts: FlatBuffer<UInt32>
+
+  /// From the start of the text; the planner's targets hold the text offsets of the first class's.
+  init(_ planner: inout IslandPlanner) {
+    firsts = FlatBuffer(capacity: planner.targets.count)
+    for target in 0..<planner.targets.count {
+      let first = planner.firstVeneers[target]
+      firsts.append(first)
+      if first != 0 { planner.targets[target].veneer = planner.veneers[Int(first) - 1].textOffset }
+    }
+  }
+
+  /// Text offset of the first veneer for `target` at or after `limit`.
+  mutating func next(
+    for target: Int, class number: Int, from limit: Int, _ planner: inout IslandPlanner
+  ) -> Int? {
+    if number == 0 {
+      // Mostly the one that the branch before used.
+      let veneer = planner.targets[target].veneer
+      if veneer >= limit { return veneer }
+      guard veneer != TextSectionBuilder.unplaced else { return nil }
+      firsts[target] = advance(firsts[target], to: limit, planner)
+      let index = Int(firsts[target])
+      let offset = index == 0 ? TextSectionBuilder.unplaced : planner.veneers[index - 1].textOffset
+      planner.targets[target].veneer = offset
+      return index == 0 ? nil : offset
+    }
+    if others.isEmpty {
+      for target in 0..<planner.targets.count {
+        for _ in 1..<IslandPlanner.classCount { others.append(planner.firstVeneers[target]) }
+      }
+    }
+    let cursor = target * (IslandPlanner.classCount - 1) + number - 1
+    others[cursor] = advance(others[cursor], to: limit, planner)
+    let index = Int(others[cursor])
+    return index == 0 ? nil : planner.veneers[index - 1].textOffset
+  }
+
+  private func advance(_ cursor: UInt32, to limit: Int, _ planner: borrowing IslandPlanner) -> UInt32 {
+    var cursor = cursor
+    while cursor != 0, planner.veneers[Int(cursor) - 1].textOffset < limit {
+      cursor = planner.veneers[Int(cursor) - 1].next
+    }
+    return cursor
   }
 }
