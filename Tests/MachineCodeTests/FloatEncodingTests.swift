@@ -9,7 +9,8 @@ import Testing
       for b in XMMRegister.allCases {
         for op in SSEOp.allCases { batch.add("\(op)\(size.suffix) \(a), \(b)") { $0.sse(op, size, a, b) } }
         batch.add("ucomi\(size.suffix) \(a), \(b)") { $0.ucomis(size, a, b) }
-        batch.add("cmp\(size.suffix) \(a), \(b), 3") { $0.cmps(size, a, b, predicate: 3) }
+        let predicate = (a.rawValue &+ b.rawValue) & 7
+        batch.add("cmp\(size.suffix) \(a), \(b), \(predicate)") { $0.cmps(size, a, b, predicate: predicate) }
         for (mode, number) in [(RoundingMode.nearest, 8), (.floor, 9), (.ceil, 10), (.truncate, 11)] {
           batch.add("round\(size.suffix) \(a), \(b), \(number)") { $0.round(size, a, b, mode) }
         }
@@ -96,8 +97,10 @@ import Testing
         }
       }
       for (size, letter) in [(OperandSize.b16, "w"), (.b32, "d"), (.b64, "q")] {
-        batch.add("psll\(letter) \(a), 7") { $0.psll(size, a, immediate: 7) }
-        batch.add("psrl\(letter) \(a), 63") { $0.psrl(size, a, immediate: 63) }
+        for count in [0, 7, 63, 255] as [UInt8] {
+          batch.add("psll\(letter) \(a), \(count)") { $0.psll(size, a, immediate: count) }
+          batch.add("psrl\(letter) \(a), \(count)") { $0.psrl(size, a, immediate: count) }
+        }
       }
       for address in fewAddresses {
         batch.add("andps \(a), \(address.text)") { $0.andps(a, from: address) }

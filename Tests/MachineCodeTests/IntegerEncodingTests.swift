@@ -190,7 +190,11 @@ import Testing
         }
         batch.add("\(op) \(x), cl") { $0.shiftCL(op, size, a) }
       }
-      if size != .b8 { batch.add("bt \(x), 13") { $0.bt(size, a, immediate: 13) } }
+      if size != .b8 {
+        for bit in [0, 13, 15, 31, 63] as [UInt8] where bit < size.bytes * 8 {
+          batch.add("bt \(x), \(bit)") { $0.bt(size, a, immediate: bit) }
+        }
+      }
     }
     try batch.check()
   }
@@ -211,7 +215,9 @@ import Testing
         batch.add("shrx \(x), \(y), \(c.name(size))") { $0.shrx(size, a, b, c) }
         batch.add("sarx \(x), \(y), \(c.name(size))") { $0.sarx(size, a, b, c) }
         batch.add("andn \(x), \(c.name(size)), \(y)") { $0.andn(size, a, c, b) }
-        batch.add("rorx \(x), \(y), 21") { $0.rorx(size, a, b, immediate: 21) }
+        for count in [0, 21, UInt8(size.bytes * 8 - 1)] {
+          batch.add("rorx \(x), \(y), \(count)") { $0.rorx(size, a, b, immediate: count) }
+        }
       }
     }
     try batch.check()
@@ -231,6 +237,8 @@ import Testing
     for address in addresses {
       batch.add("jmp qword ptr \(address.text)") { $0.jmp(address) }
       batch.add("call qword ptr \(address.text)") { $0.call(address) }
+      batch.add("push qword ptr \(address.text)") { $0.pushMemory(address) }
+      batch.add("pop qword ptr \(address.text)") { $0.popMemory(address) }
     }
     batch.add("leave") { $0.leave() }
     batch.add("ret") { $0.ret() }
@@ -247,6 +255,39 @@ import Testing
       (12, "66 0F 1F 84 00 00 00 00 00 0F 1F 00"),
     ] {
       batch.add(".byte " + text.split(separator: " ").map { "0x" + $0 }.joined(separator: ",")) { $0.nop(n) }
+    }
+    try batch.check()
+  }
+
+  /// Random operands for the forms that take the most of them.
+  @Test func randomSamples() throws {
+    var batch = EncodingBatch()
+    var random = Random(seed: 11)
+    func register() -> Register { Register(number: UInt8(random.next() & 15)) }
+    for _ in 0..<4000 {
+      let size = OperandSize.allCases[Int(random.next() & 3)]
+      var value = Int32(truncatingIfNeeded: random.next() >> (random.next() & 63))
+      if size == .b8 { value = Int32(Int8(truncatingIfNeeded: value)) }
+      if size == .b16 { value = Int32(Int16(truncatingIfNeeded: value)) }
+      let displacement = Int32(truncatingIfNeeded: Int64(bitPattern: random.next()) >> Int64(random.next() & 63))
+      var index = register()
+      if index == .rsp { index = .r12 }
+      let address =
+        random.next() & 1 == 0
+        ? Address(base: register(), displacement: displacement)
+        : Address(base: register(), index: index, scale: 1 << UInt8(random.next() & 3), displacement: displacement)
+      let op = AluOp.allCases[Int(random.next() & 7)]
+      let (a, b) = (register(), register())
+      batch.add("\(op) \(size.pointer)\(address.text), \(value)") {
+        $0.alu(op, size, to: address, immediate: value)
+      }
+      batch.add("\(op) \(a.name(size)), \(address.text)") { $0.alu(op, size, dst: a, from: address) }
+      let used = op == .and && size == .b64 && value >= 0 ? .b32 : size
+      batch.add("\(op) \(a.name(used)), \(value)") { $0.alu(op, size, dst: a, immediate: value) }
+      batch.add("lea \(a.name(.b64)), \(address.text)") { $0.lea(.b64, a, address) }
+      if size != .b8 {
+        batch.add("imul \(a.name(size)), \(b.name(size)), \(value)") { $0.imul(size, a, b, immediate: value) }
+      }
     }
     try batch.check()
   }

@@ -17,13 +17,6 @@
 /// One assembler writes any number of functions, one after the other, into its buffer (a *chunk*).
 /// All offsets here, of labels and of relocations, count from the start of the chunk.
 
-/// A place in the code of the function being assembled, perhaps still to come.
-public struct Label: Sendable, Equatable, BitwiseCopyable {
-  @usableFromInline internal var id: UInt32
-
-  @inlinable internal init(id: UInt32) { self.id = id }
-}
-
 /// Assembles x86-64 code into a `CodeBuffer`.
 public struct X86_64Assembler: ~Copyable {
   /// The code. Any number of functions, one after the other; offsets count from its start.

@@ -35,23 +35,6 @@ public enum XMMRegister: UInt8, Sendable, CaseIterable, BitwiseCopyable {
   }
 }
 
-/// Width of an integer operand.
-public enum OperandSize: UInt8, Sendable, CaseIterable, BitwiseCopyable {
-  // swift-format-ignore
-  case b8, b16, b32, b64
-
-  /// Width in bytes.
-  @inlinable public var bytes: Int { 1 << Int(rawValue) }
-}
-
-/// Width of a floating-point operand.
-public enum FloatSize: UInt8, Sendable, CaseIterable, BitwiseCopyable {
-  /// Single precision.
-  case f32
-  /// Double precision.
-  case f64
-}
-
 /// A condition on the flags, by its code in `jcc`, `setcc` and `cmovcc`.
 public enum Condition: UInt8, Sendable, CaseIterable, BitwiseCopyable {
   // swift-format-ignore
