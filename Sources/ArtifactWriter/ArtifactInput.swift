@@ -4,6 +4,7 @@
 // is until `write` returns; nothing of that size is copied on the way to libelf.
 
 public import PrecastArtifact
+import PrecastMachineCode
 public import PrecastWasm
 
 /// A piece of the text: code that stands at an offset of `.text`.
@@ -53,6 +54,23 @@ public struct TextStub: Sendable {
   }
 }
 
+/// The adapter of an imported function that is bound to a symbol.
+public struct ImportAdapter: Sendable, Equatable {
+  /// Index of the imported function.
+  public var importedFunction: Int
+  /// Where its code is.
+  public var code: CodeRange
+  /// The symbol that it calls.
+  public var symbol: String
+
+  /// Creates a description.
+  public init(importedFunction: Int, code: CodeRange, symbol: String) {
+    self.importedFunction = importedFunction
+    self.code = code
+    self.symbol = symbol
+  }
+}
+
 /// Everything that goes into a finished artifact.
 public struct ArtifactInput: Sendable {
   /// Who compiled, with which settings.
@@ -69,6 +87,8 @@ public struct ArtifactInput: Sendable {
   public var functions: [CodeRange] = []
   /// Trampolines by type index; may be shorter than the number of types.
   public var trampolines: [TypeTrampolines] = []
+  /// Adapters of bound imports, ascending by index. Only an unlinked object has any: they call what is not in it.
+  public var adapters: [ImportAdapter] = []
   /// Everything else in the text that is code: helpers that functions call, islands of veneers.
   public var stubs: [TextStub] = []
   /// Contents of `.eh_frame` for a section that starts right behind the last page of the text.
@@ -87,6 +107,22 @@ public struct ArtifactInput: Sendable {
     self.record = record
     self.module = module
     self.binary = binary
+  }
+
+  /// The contents of `.wasmtime.info`.
+  func encodedInfo(image: DataImagePlan) -> CodeBuffer {
+    ModuleInfoBuilder.encoded(
+      module: module, functions: functions, trampolines: trampolines.map { (entry: $0.entry, exit: $0.exit) },
+      image: image)
+  }
+
+  /// The contents of `.name.wasm`.
+  func encodedNames() -> CodeBuffer {
+    var section = CodeBuffer(capacity: 64)
+    unsafe binary.withUnsafeBytes { bytes in
+      section = NameTable.encoded(functions: functionNames, module: moduleName, binary: unsafe bytes.bytes)
+    }
+    return section
   }
 
   /// Size of the text in whole pages of the target: where `.eh_frame` starts, counted from the text.

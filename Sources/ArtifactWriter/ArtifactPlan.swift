@@ -62,9 +62,7 @@ struct ArtifactPlan {
     let symbols = SymbolTable.encoded(input, textOffset: pageSize, textHeader: 3)
     symbolCount = symbols.count
     guard symbols.strings.buffer.count <= Int(UInt32.max) else { throw invalid("the symbols' names pass 4 GiB") }
-    let info = ModuleInfoBuilder.encoded(
-      module: input.module, functions: input.functions,
-      trampolines: input.trampolines.map { (entry: $0.entry, exit: $0.exit) }, image: image)
+    let info = input.encodedInfo(image: image)
     guard info.count <= Int(UInt32.max) else { throw invalid(".wasmtime.info would pass 4 GiB") }
     sections.append(SectionContents(.buildID, Self.note))
     sections.append(SectionContents(.engine, engine.encoded()))
@@ -81,12 +79,7 @@ struct ArtifactPlan {
     sections.append(SectionContents(.traps, traps))
     if image.size > 0 { sections.append(SectionContents(.dataImage, image.encoded(binary: input.binary))) }
     if !input.functionNames.isEmpty || input.moduleName != nil {
-      let names = unsafe input.binary.withUnsafeBytes { bytes in
-        SectionContents(
-          .names,
-          NameTable.encoded(functions: input.functionNames, module: input.moduleName, binary: unsafe bytes.bytes))
-      }
-      sections.append(names)
+      sections.append(SectionContents(.names, input.encodedNames()))
     }
     if settings.debugInfo, let (head, ranges) = GuestDebugInfo.encoded(module: input.module) {
       let dwarf = SectionContents(.dwarf, head)
@@ -141,7 +134,7 @@ struct ArtifactPlan {
     engine.fileSize = sectionHeadersOffset + UInt64(headerOrder.count + 1) * ELF.sectionHeaderSize
   }
 
-  private static func check(_ input: ArtifactInput) throws(ArtifactWriterError) {
+  static func check(_ input: ArtifactInput) throws(ArtifactWriterError) {
     func invalid(_ message: String) -> ArtifactWriterError {
       ArtifactWriterError(operation: "lay out", path: "", message: message)
     }

@@ -14,15 +14,15 @@ import PrecastWasm
 enum ElfOutput {
   // `elf_version` sets a variable of the library's; once is enough, and the answer tells whether
   // library and header fit.
-  private static let isUsable: Bool = elf_version(UInt32(EV_CURRENT)) != UInt32(EV_NONE)
+  static let isUsable: Bool = elf_version(UInt32(EV_CURRENT)) != UInt32(EV_NONE)
 
-  private static func failure() -> ArtifactWriterError {
+  static func failure() -> ArtifactWriterError {
     // Errors are per thread; the string is a constant of the library.
     let message = unsafe elf_errmsg(-1).map { unsafe String(cString: $0) } ?? "unknown error"
     return ArtifactWriterError(operation: "write", path: "", message: message)
   }
 
-  private static func check<T>(_ value: T?) throws(ArtifactWriterError) -> T {
+  static func check<T>(_ value: T?) throws(ArtifactWriterError) -> T {
     guard let value else { throw failure() }
     return value
   }
@@ -51,15 +51,7 @@ enum ElfOutput {
         p_type: segment.type, p_flags: segment.flags, p_offset: segment.offset, p_vaddr: segment.offset,
         p_paddr: segment.offset, p_filesz: segment.size, p_memsz: segment.size, p_align: segment.alignment)
     }
-    // Padding: one page of the architecture's trap instruction, owned until the file is written.
-    let pageSize = Int(settings.pageSize)
-    let padding = UnsafeMutableRawPointer.allocate(byteCount: pageSize, alignment: 16)
-    defer { unsafe padding.deallocate() }
-    for offset in stride(from: 0, to: pageSize, by: 4) {
-      // int3, or brk #0.
-      let word: UInt32 = settings.architecture == .x86_64 ? 0xCCCC_CCCC : 0xD420_0000
-      unsafe padding.storeBytes(of: word.littleEndian, toByteOffset: offset, as: UInt32.self)
-    }
+    let padding = Padding(settings.architecture, size: Int(settings.pageSize))
 
     var position = 0
     for (index, kind) in plan.headerOrder.enumerated() {
@@ -73,7 +65,7 @@ enum ElfOutput {
         sh_info: kind == .symbols ? UInt32(plan.symbolCount) : 0,
         sh_addralign: kind.alignment(pageSize: settings.pageSize), sh_entsize: kind.elfEntrySize)
       if kind == .text {
-        try unsafe addText(plan, to: section, padding: padding, pageSize: pageSize)
+        try unsafe addText(plan, to: section, padding)
       } else {
         let contents = plan.sections[position]
         position += 1
@@ -84,10 +76,45 @@ enum ElfOutput {
       }
     }
     guard unsafe elf_update(elf, ELF_C_WRITE_MMAP) == Int64(plan.engine.fileSize) else { throw failure() }
+    withExtendedLifetime(padding) {}
+  }
+
+  /// What stands where no code is: the architecture's trap instruction, `int3` or `brk #0`, over and over. libelf reads it
+  /// when the file is written, so it has to live as long.
+  @safe
+  struct Padding: ~Copyable {
+    fileprivate let base: UnsafeMutableRawPointer
+    fileprivate let size: Int
+
+    init(_ architecture: Architecture, size: Int) {
+      self.size = size
+      unsafe base = .allocate(byteCount: size, alignment: 16)
+      for offset in stride(from: 0, to: size, by: 4) {
+        let word: UInt32 = architecture == .x86_64 ? 0xCCCC_CCCC : 0xD420_0000
+        unsafe base.storeBytes(of: word.littleEndian, toByteOffset: offset, as: UInt32.self)
+      }
+    }
+
+    deinit { unsafe base.deallocate() }
+  }
+
+  /// Adds padding between two offsets of a section.
+  @unsafe
+  static func add(
+    _ padding: borrowing Padding, from start: UInt64, to end: UInt64, in section: OpaquePointer
+  ) throws(ArtifactWriterError) {
+    var offset = start
+    while offset < end {
+      // Padding keeps its phase, so that words stay whole.
+      let phase = Int(offset & 3)
+      let size = min(Int(end - offset), padding.size - phase)
+      try unsafe add(padding.base + phase, size, at: offset, to: section)
+      offset += UInt64(size)
+    }
   }
 
   @unsafe
-  private static func add(
+  static func add(
     _ base: UnsafeRawPointer, _ count: Int, at offset: UInt64, to section: OpaquePointer, type: Elf_Type = ELF_T_BYTE
   ) throws(ArtifactWriterError) {
     let data = try unsafe check(elf_newdata(section))
@@ -117,7 +144,7 @@ enum ElfOutput {
 
   @unsafe
   private static func addText(
-    _ plan: ArtifactPlan, to section: OpaquePointer, padding: UnsafeRawPointer, pageSize: Int
+    _ plan: ArtifactPlan, to section: OpaquePointer, _ padding: borrowing Padding
   ) throws(ArtifactWriterError) {
     var offset: UInt64 = 0
     // A piece that is still open, since its neighbour may continue it in memory.
@@ -127,15 +154,6 @@ enum ElfOutput {
       if let start = unsafe base, count > 0 { try unsafe add(start, count, at: offset - UInt64(count), to: section) }
       count = 0
     }
-    func pad(to end: UInt64) throws(ArtifactWriterError) {
-      while offset < end {
-        // Padding keeps its phase, so that words stay whole.
-        let phase = Int(offset & 3)
-        let size = min(Int(end - offset), pageSize - phase)
-        try unsafe add(padding + phase, size, at: offset, to: section)
-        offset += UInt64(size)
-      }
-    }
     for piece in plan.input.text where piece.count > 0 {
       if piece.textOffset == offset, count > 0, let start = unsafe base, unsafe start + count == piece.base {
         count += piece.count
@@ -143,12 +161,13 @@ enum ElfOutput {
         continue
       }
       try flush()
-      try pad(to: piece.textOffset)
+      try unsafe add(padding, from: offset, to: piece.textOffset, in: section)
+      offset = piece.textOffset
       unsafe base = piece.base
       count = piece.count
       offset += UInt64(piece.count)
     }
     try flush()
-    try pad(to: plan.engine[.text].size)
+    try unsafe add(padding, from: offset, to: plan.engine[.text].size, in: section)
   }
 }

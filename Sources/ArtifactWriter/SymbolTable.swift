@@ -30,30 +30,16 @@ struct SymbolTable: ~Copyable {
       for (position, function) in input.functions.enumerated() {
         let index = input.module.importedFunctionCount + position
         table.begin(function)
-        table.put("wasm[0]::function[")
-        table.put(number: index)
-        table.put("]")
-        if index < input.functionNames.count {
-          let range = input.functionNames[index]
-          if !range.isEmpty && Int(range.upperBound) <= binary.count {
-            table.put("::")
-            // In bounds by the comparison.
-            unsafe table.put(
-              name: UnsafeRawBufferPointer(rebasing: binary[Int(range.lowerBound)..<Int(range.upperBound)]))
-          }
-        }
+        unsafe table.strings.putSymbol(function: index, of: input, binary)
         table.strings.put8(0)
       }
     }
     for (type, pair) in input.trampolines.enumerated() {
-      table.add(pair.entry, type: type, suffix: "]::enter")
-      table.add(pair.exit, type: type, suffix: "]::exit")
+      table.add(pair.entry, .entryTrampoline(type: type))
+      table.add(pair.exit, .exitTrampoline(type: type))
     }
     for stub in input.stubs {
-      table.begin(stub.code)
-      table.put("wasm[0]::stub::")
-      table.put(stub.name)
-      table.strings.put8(0)
+      table.add(stub.code, .stub(stub.name))
     }
     return table.finish()
   }
@@ -63,12 +49,10 @@ struct SymbolTable: ~Copyable {
     return (SectionContents(.symbols, symbols.extract()), SectionContents(.strings, strings.extract()), count)
   }
 
-  private mutating func add(_ range: CodeRange?, type: Int, suffix: StaticString) {
+  private mutating func add(_ range: CodeRange?, _ name: PieceName) {
     guard let range else { return }
     begin(range)
-    put("wasm[0]::trampoline[")
-    put(number: type)
-    put(suffix)
+    strings.putSymbol(name)
     strings.put8(0)
   }
 
@@ -80,31 +64,5 @@ struct SymbolTable: ~Copyable {
     symbols.put16(textHeader)
     symbols.put64(textOffset + UInt64(range.textOffset))
     symbols.put64(UInt64(range.size))
-  }
-
-  private mutating func put(_ text: StaticString) {
-    // All literals here are ASCII, and have a start.
-    for at in 0..<text.utf8CodeUnitCount { strings.put8(unsafe text.utf8Start[at]) }
-  }
-
-  private mutating func put(number: Int) {
-    var divisor = 1
-    while number / divisor >= 10 { divisor *= 10 }
-    while divisor > 0 {
-      strings.put8(UInt8(48 + number / divisor % 10))
-      divisor /= 10
-    }
-  }
-
-  // A zero byte would end the symbol's name, a control character disturb a terminal.
-  private mutating func put(name: UnsafeRawBufferPointer) {
-    var at = 0
-    while at < name.count {
-      let byte = unsafe name[at]
-      // C1: 80 to 9F, two bytes in UTF-8.
-      let isWide = unsafe byte == 0xC2 && at + 1 < name.count && (0x80...0x9F).contains(name[at + 1])
-      strings.put8(byte < 0x20 || byte == 0x7F || isWide ? 0x3F : byte)
-      at += isWide ? 2 : 1
-    }
   }
 }

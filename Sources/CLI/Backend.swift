@@ -10,14 +10,19 @@ import PrecastWasm
 let precastVersion = "0.1.0"
 
 enum Backend {
-  /// Compiles a module and writes the artifact; adds the steps to the timings.
+  /// Compiles a module and writes the artifact, or an object as it is asked for; adds the steps to the timings.
   static func compile(
-    _ wasm: WasmBinary, settings: CompilerSettings, threads: Int?, to output: String, _ timings: inout Timings,
-    progress: ProgressLine
+    _ wasm: WasmBinary, settings: CompilerSettings, threads: Int?, object: ObjectOptions?, to output: String,
+    _ timings: inout Timings, progress: ProgressLine
   ) throws(CompilerError) {
     var compiler = Compiler(settings: settings, threads: threads)
     compiler.onProgress = { progress.update(done: $0, of: $1) }
-    let statistics = try compiler.compile(wasm, toFile: output)
+    let statistics =
+      if let object {
+        try compiler.compileObject(wasm, options: object, toFile: output)
+      } else {
+        try compiler.compile(wasm, toFile: output)
+      }
     timings.add("compile", seconds: statistics.decode + statistics.functions + statistics.layout)
     timings.add("  decode", seconds: statistics.decode)
     timings.add("  functions", seconds: statistics.functions)

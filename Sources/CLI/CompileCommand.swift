@@ -4,6 +4,14 @@ import PrecastArtifact
 import PrecastCompiler
 import PrecastWasm
 
+/// What `compile` writes.
+enum Emission: String, ExpressibleByArgument, CaseIterable {
+  /// A finished artifact.
+  case artifact
+  /// An unlinked object.
+  case object
+}
+
 struct CompileCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "compile",
@@ -11,6 +19,8 @@ struct CompileCommand: ParsableCommand {
     discussion: """
       The same module and options give the same bytes, on any machine and with any number of threads. OUT.cwasm is \
       written under another name first and takes its place when it is complete, so there is never half of one.
+
+      With --emit object, it is an ELF object instead, in which calls are left to a linker.
       """)
 
   @Argument(help: ArgumentHelp("The module.", valueName: "in.wasm"))
@@ -18,8 +28,15 @@ struct CompileCommand: ParsableCommand {
 
   @Option(
     name: [.customShort("o"), .customLong("output")],
-    help: ArgumentHelp("The artifact. (default: IN with .cwasm in place of .wasm)", valueName: "out.cwasm"))
+    help: ArgumentHelp(
+      "The artifact. (default: IN with .cwasm in place of .wasm; .o for an object)", valueName: "out.cwasm"))
   var output: String?
+
+  @Option(help: ArgumentHelp("What to write: artifact, which can be run, or object, which can be linked."))
+  var emit = Emission.artifact
+
+  @Flag(help: "Give each function of an object a section of its own.")
+  var functionSections = false
 
   @Option(help: ArgumentHelp("The architecture to compile for: x86_64.", valueName: "architecture"))
   var target = "x86_64"
@@ -44,12 +61,15 @@ struct CompileCommand: ParsableCommand {
     if output?.isEmpty == true { throw ValidationError("the name of the output is empty") }
     if let threads, threads < 1 || threads > 1024 { throw ValidationError("--threads takes a number from 1 to 1024") }
     _ = try CPUFeatureOption.parse(cpuFeatures)
+    if emit != .object && functionSections {
+      throw ValidationError("--function-sections is for objects only; give --emit object too")
+    }
   }
 
   func run() throws {
     var timings = Timings()
     defer { if self.timings { Terminal.note(timings.report) } }
-    let output = output ?? Self.defaultOutput(for: input)
+    let output = output ?? Self.defaultOutput(for: input, emit)
     let wasm = try timings.measure("read") { () throws(Failure) -> WasmBinary in try read(before: output) }
     var settings = CompilerSettings()
     settings.cpuFeatures = try CPUFeatureOption.parse(cpuFeatures)
@@ -57,7 +77,9 @@ struct CompileCommand: ParsableCommand {
     settings.debugInfo = !noDebugInfo
     do {
       try ProgressLine.during("compiling \(input.printable)") { line in
-        try Backend.compile(wasm, settings: settings, threads: threads, to: output, &timings, progress: line)
+        try Backend.compile(
+          wasm, settings: settings, threads: threads, object: emit == .object ? options : nil, to: output, &timings,
+          progress: line)
       }
     } catch CompilerError.writer(let error) {
       throw Failure("\(output): could not \(error.operation): \(error.message)")
@@ -66,9 +88,16 @@ struct CompileCommand: ParsableCommand {
     }
   }
 
-  /// IN with `.cwasm` in place of `.wasm`, or behind it.
-  static func defaultOutput(for input: String) -> String {
-    (input.hasSuffix(".wasm") ? String(input.dropLast(5)) : input) + ".cwasm"
+  /// What an object is to be like.
+  private var options: ObjectOptions {
+    var options = ObjectOptions()
+    options.hasFunctionSections = functionSections
+    return options
+  }
+
+  /// IN with `.cwasm` or `.o` in place of `.wasm`, or behind it.
+  static func defaultOutput(for input: String, _ emission: Emission) -> String {
+    (input.hasSuffix(".wasm") ? String(input.dropLast(5)) : input) + (emission == .object ? ".o" : ".cwasm")
   }
 
   private func read(before output: String) throws(Failure) -> WasmBinary {

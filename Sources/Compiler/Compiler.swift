@@ -21,6 +21,8 @@ public enum CompilerError: Error, Sendable, CustomStringConvertible {
   case unsupportedSettings(String)
   /// The text is larger than an artifact can hold.
   case textTooLarge(String)
+  /// An import cannot be bound to a symbol.
+  case binding(String)
   /// The artifact could not be written.
   case writer(ArtifactWriterError)
   /// A defect of the compiler.
@@ -30,7 +32,7 @@ public enum CompilerError: Error, Sendable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .wasm(let error): "\(error)"
-    case .unsupportedSettings(let message): message
+    case .unsupportedSettings(let message), .binding(let message): message
     case .textTooLarge(let message): "the code is too large for an artifact: \(message)"
     case .writer(let error): "\(error)"
     case .internal(let message): "internal error of the compiler (please report it): \(message)"
@@ -52,6 +54,20 @@ public struct CompilationStatistics: Sendable {
   public var textSize = 0
   /// Number of functions compiled.
   public var functionCount = 0
+}
+
+/// What an unlinked object is to be like.
+public struct ObjectOptions: Sendable, Equatable {
+  /// Whether each piece of code gets a section of its own, which linkers can place, order and leave out one by one.
+  public var hasFunctionSections = false
+  /// Whether `.eh_frame` has 64-bit pointers, for whoever places code further from it than 2 GiB; a text that could need them
+  /// has them anyway.
+  public var hasWideUnwindTables = false
+  /// Imported functions that are bound to symbols of the platform.
+  public var bindings: [ImportBinding] = []
+
+  /// One `.text`, no binding.
+  public init() {}
 }
 
 /// Compiles wasm modules with given settings. A value; use it from any thread.
@@ -110,21 +126,94 @@ public struct Compiler: Sendable {
     return descriptor
   }
 
+  /// Compiles `binary` to an unlinked object, and writes it to `path`, atomically.
+  ///
+  /// - Throws: `CompilerError`; then no file has been written or changed.
+  @discardableResult
+  public func compileObject(
+    _ binary: WasmBinary, options: ObjectOptions = ObjectOptions(), toFile path: String
+  ) throws(CompilerError) -> CompilationStatistics {
+    var statistics = CompilationStatistics()
+    try compileObject(binary, options, &statistics) { input throws(ArtifactWriterError) in
+      try ObjectWriter.write(input, toFile: path)
+    }
+    return statistics
+  }
+
+  /// Compiles `binary` to an unlinked object.
+  ///
+  /// - Throws: `CompilerError`.
+  public func compileObject(
+    _ binary: WasmBinary, options: ObjectOptions = ObjectOptions()
+  ) throws(CompilerError) -> [UInt8] {
+    var statistics = CompilationStatistics()
+    var bytes: [UInt8] = []
+    try compileObject(binary, options, &statistics) { input throws(ArtifactWriterError) in
+      bytes = try ObjectWriter.bytes(input)
+    }
+    return bytes
+  }
+
   private func compile(
     _ binary: WasmBinary, _ statistics: inout CompilationStatistics,
     write: (ArtifactInput) throws(ArtifactWriterError) -> Void
   ) throws(CompilerError) {
+    var clock = Stopwatch()
+    let (environment, chunks) = try compileFunctions(binary, bindings: [], &clock, &statistics)
+    let layout = try TextLayout(environment: environment, chunks: chunks)
+    statistics.layout = clock.lap()
+    statistics.textSize = layout.textSize
+    var input = input(environment)
+    layout.fill(&input)
+    do {
+      try write(input)
+    } catch {
+      throw .writer(error)
+    }
+    // The input points into the chunks and the layout.
+    withExtendedLifetime((layout, chunks)) {}
+    statistics.write = clock.lap()
+  }
+
+  private func compileObject(
+    _ binary: WasmBinary, _ options: ObjectOptions, _ statistics: inout CompilationStatistics,
+    write: (ObjectInput) throws(ArtifactWriterError) -> Void
+  ) throws(CompilerError) {
+    var clock = Stopwatch()
+    let (environment, chunks) = try compileFunctions(binary, bindings: options.bindings, &clock, &statistics)
+    let layout = try ObjectLayout(
+      environment: environment, chunks: chunks, isUnwindWide: options.hasWideUnwindTables ? true : nil)
+    statistics.layout = clock.lap()
+    statistics.textSize = layout.textSize
+    var input = ObjectInput(input(environment))
+    input.hasFunctionSections = options.hasFunctionSections
+    layout.fill(&input)
+    do {
+      try write(input)
+    } catch {
+      throw .writer(error)
+    }
+    // The input points into the chunks and the layout.
+    withExtendedLifetime((layout, chunks)) {}
+    statistics.write = clock.lap()
+  }
+
+  /// Everything up to the machine code of all functions.
+  private func compileFunctions(
+    _ binary: WasmBinary, bindings: [ImportBinding], _ clock: inout Stopwatch,
+    _ statistics: inout CompilationStatistics
+  ) throws(CompilerError) -> (ModuleEnvironment, [CompiledChunk]) {
     guard settings.architecture == .x86_64 else {
       throw .unsupportedSettings("this version compiles for x86_64 only")
     }
-    var clock = Stopwatch()
     let module: WasmModule
     do {
       module = try WasmModule(decoding: binary)
     } catch {
       throw .wasm(error)
     }
-    let environment = ModuleEnvironment(module: module, binary: binary, settings: settings)
+    let environment = ModuleEnvironment(
+      module: module, binary: binary, settings: settings, boundImports: try BoundImports(bindings, of: module))
     statistics.decode = clock.lap()
 
     let total = module.bodies.reduce(0) { $0 + $1.body.count }
@@ -135,26 +224,18 @@ public struct Compiler: Sendable {
     let chunks = try compilation.run(threads: threads ?? Self.processorCount, onProgress: report)
     statistics.functions = clock.lap()
     statistics.functionCount = module.bodies.count
+    return (environment, chunks)
+  }
 
-    let layout = try TextLayout(environment: environment, chunks: chunks)
-    statistics.layout = clock.lap()
-    statistics.textSize = layout.textSize
-
+  /// What goes into a file besides the code.
+  private func input(_ environment: ModuleEnvironment) -> ArtifactInput {
     let record = CompatibilityRecord(
       compilerName: Self.name, compilerVersion: Self.version, settings: settings)
-    var input = ArtifactInput(record: record, module: module, binary: binary)
-    layout.fill(&input)
-    let names = NameSection(module: module, binary: binary)
+    var input = ArtifactInput(record: record, module: environment.module, binary: environment.binary)
+    let names = NameSection(module: environment.module, binary: environment.binary)
     input.functionNames = names.functionNames
     input.moduleName = names.moduleName
-    do {
-      try write(input)
-    } catch {
-      throw .writer(error)
-    }
-    // The input points into the chunks and the layout.
-    withExtendedLifetime((layout, chunks)) {}
-    statistics.write = clock.lap()
+    return input
   }
 
   /// Number of processors that this process may run on.

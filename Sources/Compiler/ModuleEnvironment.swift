@@ -32,8 +32,13 @@ struct ModuleEnvironment: Sendable {
   /// Symbol of the stub that resolves table elements; symbols below are functions.
   let resolveSymbol: UInt32
   let hasMemory: Bool
+  /// Imported functions that are bound to symbols. Calls to one carry its index, which the symbol of its adapter is.
+  let boundImports: BoundImports
 
-  init(module: WasmModule, binary: WasmBinary, settings: CompilerSettings) {
+  init(
+    module: WasmModule, binary: WasmBinary, settings: CompilerSettings, boundImports: BoundImports = BoundImports()
+  ) {
+    self.boundImports = boundImports
     self.module = module
     self.binary = binary
     self.settings = settings

@@ -22,6 +22,22 @@ import Testing
     #expect(folder.names == ["program.v1", "program.v1.cwasm"])
   }
 
+  @Test func anObjectGoesBesideTheModuleAndIsOfferedToNobodyAsAnArtifact() throws {
+    try folder.add("guest.wasm")
+    let outcome = try Command.run("compile", "--emit", "object", "guest.wasm", in: folder)
+    #expect(outcome.status == 0 && outcome.output.isEmpty && outcome.errors == "")
+    #expect(
+      try Command.run("compile", "--emit=object", "--function-sections", "guest.wasm", "-o", "f.o", in: folder).status
+        == 0)
+    #expect(folder.names == ["f.o", "guest.o", "guest.wasm"])
+    // ELF, ET_REL.
+    for name in ["f.o", "guest.o"] {
+      #expect(try folder.read(name).prefix(4) == Data([0x7F, 0x45, 0x4C, 0x46]))
+      #expect(try folder.read(name)[16] == 1)
+    }
+    #expect(try folder.read("f.o") != folder.read("guest.o"))
+  }
+
   @Test func anInputIsNeverReplaced() throws {
     try folder.add("guest.wasm")
     let before = try folder.read("guest.wasm")
@@ -92,7 +108,7 @@ import Testing
 
   @Test(arguments: [
     ["--target", "pdp11"], ["--threads", "0"], ["--threads", "many"], ["--cpu-features", "lzcnt,mmx2"], ["--nonsense"],
-    ["second.wasm"],
+    ["second.wasm"], ["--emit", "program"], ["--function-sections"],
   ])
   func aCommandLineThatMakesNoSenseExitsWith64(words: [String]) throws {
     try folder.add("guest.wasm")

@@ -211,7 +211,7 @@ extension FunctionCompiler {
     outgoing = max(outgoing, target.outgoingBytes)
     prepareCall(arguments: Int(target.parameterCount))
     placeArguments(target, pinned: 0)
-    if op.a < environment.module.importedFunctionCount {
+    if op.a < environment.module.importedFunctionCount, !environment.boundImports.isBound(op.a) {
       let offset = Int32(environment.layout.importedFunction(Int(op.a)))
       asm.mov(.b64, dst: Self.callerCtx, src: Self.ctx)
       asm.load(.b64, dst: .rax, from: Address(base: Self.ctx, displacement: offset))

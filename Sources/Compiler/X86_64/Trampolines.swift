@@ -28,10 +28,10 @@ struct TrampolineAssembler: ~Copyable {
   private var returns: [UInt32] = []
   private var saved: [SavedRegister] = []
   private var ranges: [StackPointerRange] = []
-  private var start: UInt32 = 0
+  var start: UInt32 = 0
   private var firstRelocation = 0
 
-  private mutating func begin() {
+  mutating func begin() {
     asm.alignFunction(16)
     start = asm.offset
     firstRelocation = asm.relocations.count
@@ -42,7 +42,7 @@ struct TrampolineAssembler: ~Copyable {
     asm.mov(.b64, dst: .rbp, src: .rsp)
   }
 
-  private mutating func finish() -> StubRecord {
+  mutating func finish() -> StubRecord {
     let record = StubRecord(
       start: start, size: asm.offset - start, firstRelocation: firstRelocation,
       relocationEnd: asm.relocations.count, returns: returns, saved: saved, stackPointerRanges: ranges)
@@ -51,7 +51,7 @@ struct TrampolineAssembler: ~Copyable {
     return record
   }
 
-  private mutating func leaveAndReturn() {
+  mutating func leaveAndReturn() {
     asm.leave()
     returns.append(asm.offset - start)
     asm.ret()
@@ -67,11 +67,11 @@ struct TrampolineAssembler: ~Copyable {
     Address(base: base, displacement: Int32(index) * 16)
   }
 
-  private mutating func loadGeneral(_ register: Register, _ type: ValueType, _ address: Address) {
+  mutating func loadGeneral(_ register: Register, _ type: ValueType, _ address: Address) {
     asm.load(type == .i32 ? .b32 : .b64, dst: register, from: address)
   }
 
-  private mutating func loadVector(_ register: XMMRegister, _ type: ValueType, _ address: Address) {
+  mutating func loadVector(_ register: XMMRegister, _ type: ValueType, _ address: Address) {
     switch type {
     case .f32: asm.load(FloatSize.f32, dst: register, from: address)
     case .f64: asm.load(FloatSize.f64, dst: register, from: address)
