@@ -128,7 +128,7 @@ enum ElfOutput {
   }
 
   /// What follows a section's buffer, from where it lies in the binary, which the plan holds until the file is written.
-  private static func addTail(
+  static func addTail(
     _ contents: SectionContents, of binary: WasmBinary, to section: OpaquePointer
   ) throws(ArtifactWriterError) {
     try unsafe binary.withUnsafeBytes { bytes throws(ArtifactWriterError) in

@@ -35,6 +35,10 @@ extension ElfOutput {
       case .buffer(let buffer, let offset):
         // The plan outlives `elf`.
         try unsafe add(plan.bytes(buffer, at: offset), Int(section.header.sh_size), at: 0, to: target)
+      case .whole(let buffer):
+        let contents = plan.buffers[buffer]
+        try unsafe add(contents.buffer.startAddress, contents.buffer.count, at: 0, to: target)
+        try unsafe addTail(contents, of: plan.input.contents.binary, to: target)
       }
     }
     // The number of sections is libelf's business, this index is not (gABI, "ELF Header", e_shstrndx).

@@ -18,6 +18,8 @@ struct ObjectSection: BitwiseCopyable {
     case pieces(first: Int, count: Int)
     /// A part of one of the plan's buffers.
     case buffer(Int, offset: Int)
+    /// All of what is kept in one of them, with the ranges of the binary that follow it.
+    case whole(Int)
   }
   /// Its header, but for the offset of the relocations' symbol table, which comes late in the file.
   var header: Elf64_Shdr
@@ -36,17 +38,12 @@ struct ObjectPlan: ~Copyable {
   /// Size of the file in bytes.
   var fileSize: UInt64 { sectionHeadersOffset + UInt64(sections.count + 1) * ELF.sectionHeaderSize }
 
-  private var buffers: [Contents] = []
+  /// Bytes of sections, some of several.
+  private(set) var buffers: [SectionContents] = []
   private var strings = CodeBuffer(capacity: 4096)
   private var codeRelocations = CodeBuffer(capacity: 64)
   /// The end of the last section.
   private var end = ELF.headerSize
-
-  /// Bytes of a section, or of several.
-  final class Contents {
-    let buffer: CodeBuffer
-    init(_ buffer: consuming CodeBuffer) { self.buffer = buffer }
-  }
 
   /// The relocation types of the machine (psABI).
   private struct Machine {
@@ -139,7 +136,7 @@ struct ObjectPlan: ~Copyable {
     _ bytes: consuming CodeBuffer
   ) {
     let size = bytes.count
-    buffers.append(Contents(bytes))
+    buffers.append(SectionContents(.text, bytes))
     addSection(
       name: name, type: type, flags: flags, alignment: alignment, size: size, entrySize: entrySize, link: link,
       info: info, .buffer(buffers.count - 1, offset: 0))
@@ -266,7 +263,7 @@ struct ObjectPlan: ~Copyable {
     }
     guard isWhole else { throw Self.invalid("a relocation is out of place, or refers to no symbol") }
     if !hasFunctionSections && !codeRelocations.isEmpty { addCodeRelocations(name: 1, buffer: buffer, first: 0) }
-    buffers.append(Contents(codeRelocations.extract()))
+    buffers.append(SectionContents(.text, codeRelocations.extract()))
     return symbols
   }
 
@@ -339,6 +336,18 @@ struct ObjectPlan: ~Copyable {
     if image.size > 0 { addTable(.dataImage, image.encoded(binary: contents.binary)) }
     if !contents.functionNames.isEmpty || contents.moduleName != nil {
       addTable(.names, contents.encodedNames())
+    }
+    if settings.debugInfo, let (head, ranges) = GuestDebugInfo.encoded(module: contents.module) {
+      let dwarf = SectionContents(.dwarf, head)
+      dwarf.tail = ranges
+      let name = strings.count
+      for byte in SectionKind.dwarf.name.utf8 { strings.put8(byte) }
+      strings.put8(0)
+      buffers.append(dwarf)
+      addSection(
+        name: name, type: SHT_PROGBITS, flags: SHF_ALLOC,
+        alignment: SectionKind.dwarf.alignment(pageSize: settings.pageSize), size: dwarf.count,
+        .whole(buffers.count - 1))
     }
   }
 
