@@ -111,7 +111,10 @@ let package = Package(
       path: "Tests/LinkerTests"),
     .target(name: "CUnicorn", path: "Tests/CUnicorn"),
     .target(name: "PrecastEmulator", dependencies: ["CUnicorn"], path: "Tests/Emulator", swiftSettings: settings),
-    .testTarget(name: "InteropTests", dependencies: ["PrecastEmulator"], path: "Tests/InteropTests"),
+    .testTarget(
+      name: "InteropTests",
+      dependencies: ["PrecastEmulator", "PrecastMachineCode"],
+      path: "Tests/InteropTests", exclude: ["C"]),
     .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),
     .target(name: "CLoaderTestCode", dependencies: ["CPrecastHost"], path: "Tests/LoaderTestCode"),
     .testTarget(

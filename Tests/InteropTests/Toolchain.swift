@@ -1,0 +1,110 @@
+// Compilers, and files that live as long as a test needs them.
+
+import Foundation
+import PrecastMachineCode
+import Testing
+
+/// A folder that goes with its owner.
+final class TemporaryFolder: Sendable {
+  let path: String
+  init() throws {
+    path = FileManager.default.temporaryDirectory.appendingPathComponent("precast-\(UUID().uuidString)").path
+    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+  }
+  deinit { try? FileManager.default.removeItem(atPath: path) }
+  func file(_ name: String) -> String { path + "/" + name }
+}
+
+struct ToolFailure: Error, CustomStringConvertible {
+  var description: String
+}
+
+/// Runs a tool in a folder; throws what it printed if it fails.
+@discardableResult
+func run(_ tool: String, _ arguments: [String], in folder: String = "/") throws -> String {
+  let process = Process()
+  process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+  process.arguments = [tool] + arguments
+  process.currentDirectoryURL = URL(fileURLWithPath: folder)
+  // A file: reading a pipe by FileHandle does not survive an interrupted system call.
+  let output = FileManager.default.temporaryDirectory.appendingPathComponent("out-\(UUID().uuidString)")
+  _ = FileManager.default.createFile(atPath: output.path, contents: nil)
+  defer { try? FileManager.default.removeItem(at: output) }
+  let handle = try FileHandle(forWritingTo: output)
+  process.standardOutput = handle
+  process.standardError = handle
+  try process.run()
+  process.waitUntilExit()
+  try handle.close()
+  let text = String(decoding: try Data(contentsOf: output), as: UTF8.self)
+  guard process.terminationStatus == 0 else {
+    throw ToolFailure(description: "\(tool) \(arguments.joined(separator: " ")): \(text.prefix(4000))")
+  }
+  return text
+}
+
+/// A C compiler for a machine.
+enum Compiler: String, Sendable, CaseIterable {
+  case gcc
+  case clang
+
+  func command(for machine: Architecture) -> [String] {
+    switch (self, machine) {
+    case (.gcc, .x86_64): ["gcc"]
+    case (.gcc, .aarch64): ["aarch64-linux-gnu-gcc"]
+    case (.clang, .x86_64): ["clang-19", "--target=x86_64-linux-gnu"]
+    case (.clang, .aarch64): ["clang-19", "--target=aarch64-linux-gnu"]
+    }
+  }
+
+  /// Whether it is installed.
+  func isAvailable(for machine: Architecture) -> Bool { hasTool(command(for: machine)[0]) }
+}
+
+/// Whether a program is installed.
+func hasTool(_ name: String) -> Bool { availableTools.contains(name) }
+
+private let availableTools: Set<String> = Set(
+  ["gcc", "clang-19", "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-ld"].filter { (try? run($0, ["--version"])) != nil })
+
+/// One way to compile.
+struct Variant: Sendable, Hashable, CustomTestStringConvertible {
+  var machine: Architecture
+  var compiler: Compiler
+  var flags: [String]
+  var testDescription: String { "\(compiler) \(flags.joined(separator: " "))" }
+
+  /// Both compilers, unoptimised and optimised, position-independent and not, each that is there.
+  static func all(for machine: Architecture, extra: [String] = []) -> [Variant] {
+    Compiler.allCases.filter { $0.isAvailable(for: machine) }.flatMap { compiler in
+      ["-O0", "-O2"].flatMap { level in
+        ["-fPIC", "-fno-pic"].map { Variant(machine: machine, compiler: compiler, flags: [level, $0] + extra) }
+      }
+    }
+  }
+}
+
+/// Objects made by a compiler.
+struct CompiledObjects: Sendable {
+  var objects: [(name: String, bytes: [UInt8])]
+
+  /// Compiles C sources, all in one run of the compiler.
+  init(_ sources: [String], in folder: String, _ variant: Variant) throws {
+    let output = try TemporaryFolder()
+    let command =
+      variant.machine == .x86_64 || variant.compiler == .gcc
+      ? variant.compiler.command(for: variant.machine)
+      : variant.compiler.command(for: variant.machine)
+    let common = [
+      "-c", "-ffreestanding", "-fno-builtin", "-ffp-contract=off", "-fno-stack-protector", "-Wall", "-Werror",
+      "-Wno-parentheses",
+    ]
+    try run(
+      command[0], Array(command.dropFirst()) + common + variant.flags + sources.map { "\(folder)/\($0)" },
+      in: output.path)
+    objects = try sources.map { source in
+      let name = String(source.dropLast(2)) + ".o"
+      return (name, [UInt8](try Data(contentsOf: URL(fileURLWithPath: output.file(name)))))
+    }
+  }
+}
