@@ -15,49 +15,49 @@ final class ImageMemory: @unchecked Sendable {
   let ehFrame: UnsafeMutableRawBufferPointer
   let readOnly: UnsafeMutableRawBufferPointer
   let writable: UnsafeMutableRawBufferPointer
+  // The text, where it stays where it was laid out.
+  private let code: TextMemory?
   // What to give back.
   private let mapping: UnsafeMutableRawBufferPointer?
 
-  /// Memory for parts of these sizes, zero.
-  init(_ sizes: LinkedSizes) throws(LinkError) {
-    var total = 0
-    func reserve(_ size: Int) -> Range<Int> {
-      let start = total
-      total += (size + 63) & ~63
-      return start..<start + size
+  /// Memory for the parts of an image, zero but for the text, which has been laid out.
+  init(_ state: LinkState, _ destination: LinkDestination?) throws(LinkError) {
+    let sizes = state.sizes
+    guard let code = state.text.memory, unsafe code.bytes.count >= sizes.text else {
+      throw LinkError(.cannotLayOut, "there is no text")
     }
-    let text = reserve(sizes.text)
-    let ehFrame = reserve(sizes.ehFrame)
-    let readOnly = reserve(sizes.readOnly)
-    let writable = reserve(sizes.writable)
-    let length = max(total, 1)
+    let laidOut = unsafe UnsafeMutableRawBufferPointer(rebasing: code.bytes[0..<sizes.text])
+    if let destination {
+      func part(
+        _ memory: UnsafeMutableRawBufferPointer, _ size: Int, _ name: String
+      ) throws(LinkError) -> UnsafeMutableRawBufferPointer {
+        guard memory.count >= size else {
+          throw LinkError(.cannotLayOut, "\(name) needs \(size) bytes, there are \(memory.count) for it")
+        }
+        return unsafe UnsafeMutableRawBufferPointer(rebasing: memory[0..<size])
+      }
+      unsafe text = try part(destination.text, sizes.text, "the text")
+      unsafe ehFrame = try part(destination.ehFrame, sizes.ehFrame, "the unwind table")
+      unsafe readOnly = try part(destination.readOnly, sizes.readOnly, "the read-only part")
+      unsafe writable = try part(destination.writable, sizes.writable, "the writable part")
+      unsafe mapping = nil
+      self.code = nil
+      unsafe text.copyMemory(from: UnsafeRawBufferPointer(laidOut))
+      return
+    }
+    let starts = (0, aligned(sizes.ehFrame, 64), aligned(sizes.ehFrame, 64) + aligned(sizes.readOnly, 64))
+    let length = max(starts.2 + sizes.writable, 1)
     guard
       let base = unsafe mmap(nil, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
       unsafe base != MAP_FAILED
-    else { throw LinkError(.cannotLayOut, "no memory for an image of \(total) bytes") }
-    let all = UnsafeMutableRawBufferPointer(start: base, count: length)
-    unsafe self.text = UnsafeMutableRawBufferPointer(rebasing: all[text])
-    unsafe self.ehFrame = UnsafeMutableRawBufferPointer(rebasing: all[ehFrame])
-    unsafe self.readOnly = UnsafeMutableRawBufferPointer(rebasing: all[readOnly])
-    unsafe self.writable = UnsafeMutableRawBufferPointer(rebasing: all[writable])
+    else { throw LinkError(.cannotLayOut, "no memory for an image of \(length) bytes") }
+    let all = unsafe UnsafeMutableRawBufferPointer(start: base, count: length)
+    unsafe text = laidOut
+    unsafe ehFrame = UnsafeMutableRawBufferPointer(rebasing: all[starts.0..<starts.0 + sizes.ehFrame])
+    unsafe readOnly = UnsafeMutableRawBufferPointer(rebasing: all[starts.1..<starts.1 + sizes.readOnly])
+    unsafe writable = UnsafeMutableRawBufferPointer(rebasing: all[starts.2..<starts.2 + sizes.writable])
     unsafe mapping = all
-  }
-
-  /// The memory that a caller gave, cut to these sizes.
-  init(_ destination: LinkDestination, _ sizes: LinkedSizes) throws(LinkError) {
-    func part(
-      _ memory: UnsafeMutableRawBufferPointer, _ size: Int, _ name: String
-    ) throws(LinkError) -> UnsafeMutableRawBufferPointer {
-      guard memory.count >= size else {
-        throw LinkError(.cannotLayOut, "\(name) needs \(size) bytes, there are \(memory.count) for it")
-      }
-      return unsafe UnsafeMutableRawBufferPointer(rebasing: memory[0..<size])
-    }
-    unsafe text = try part(destination.text, sizes.text, "the text")
-    unsafe ehFrame = try part(destination.ehFrame, sizes.ehFrame, "the unwind table")
-    unsafe readOnly = try part(destination.readOnly, sizes.readOnly, "the read-only part")
-    unsafe writable = try part(destination.writable, sizes.writable, "the writable part")
-    unsafe mapping = nil
+    self.code = code
   }
 
   deinit {
@@ -66,7 +66,7 @@ final class ImageMemory: @unchecked Sendable {
 
   /// A part as others read it.
   func region(_ part: UnsafeMutableRawBufferPointer, _ section: SectionKind) -> ByteRegion {
-    guard let base = unsafe part.baseAddress else { return ByteRegion(emptyIn: section) }
+    guard let base = part.baseAddress else { return ByteRegion(emptyIn: section) }
     return unsafe ByteRegion(base: base, count: part.count, section: section)
   }
 }

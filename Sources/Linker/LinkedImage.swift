@@ -139,38 +139,33 @@ public struct LinkedModule: Sendable {
 /// is.
 public final class LinkedImage: Sendable {
   /// The machine that the code is for.
-  public let architecture: Architecture
+  public var architecture: Architecture { state.architecture }
   /// The address at which the text has to stand; nil if it may stand anywhere (on a page).
-  public let baseAddress: UInt64?
+  public var baseAddress: UInt64? { state.options.baseAddress }
   /// Whether any byte depends on the address. If not, the image may stand anywhere although it was linked at an address.
   public let holdsAbsoluteAddresses: Bool
   /// The sizes of the parts.
-  public let sizes: LinkedSizes
+  public var sizes: LinkedSizes { state.sizes }
   /// The places of the parts.
   public let placement: LinkPlacement
   /// Islands of veneers, as ranges of text offsets, ascending.
-  public let islands: [Range<Int>]
+  public var islands: [Range<Int>] { state.text.islands }
   /// The wasm module, if there is one among the objects.
   public let module: LinkedModule?
-  let memory: ImageMemory
-  let table: [SymbolEntry]
-  let globals: [String: Int]
+  private let state: LinkState
+  private let names: SymbolList
+  private let memory: ImageMemory
 
   init(
-    architecture: Architecture, baseAddress: UInt64?, holdsAbsoluteAddresses: Bool, sizes: LinkedSizes,
-    placement: LinkPlacement, islands: [Range<Int>], module: LinkedModule?, memory: ImageMemory, table: [SymbolEntry],
-    globals: [String: Int]
+    _ state: LinkState, _ names: SymbolList, _ module: LinkedModule?, _ placement: LinkPlacement, _ memory: ImageMemory,
+    holdsAbsoluteAddresses: Bool
   ) {
-    self.architecture = architecture
-    self.baseAddress = baseAddress
-    self.holdsAbsoluteAddresses = holdsAbsoluteAddresses
-    self.sizes = sizes
-    self.placement = placement
-    self.islands = islands
+    self.state = state
+    self.names = names
     self.module = module
+    self.placement = placement
     self.memory = memory
-    self.table = table
-    self.globals = globals
+    self.holdsAbsoluteAddresses = holdsAbsoluteAddresses
   }
 
   /// The code, whole pages.
@@ -186,20 +181,19 @@ public final class LinkedImage: Sendable {
   public var writable: ByteRegion { unsafe memory.region(memory.writable, .dataImage) }
 
   /// The symbol that `name` means to all objects; nil if no object defines it.
-  public func symbol(named name: String) -> LinkedSymbol? { globals[name].map { table[$0].symbol } }
+  public func symbol(named name: String) -> LinkedSymbol? {
+    names.find(name, state).flatMap { names.symbol($0, state, placement) }
+  }
 
   /// Number of symbols: functions and data, local ones as well, in order of the objects and in each of its symbol table.
-  public var symbolCount: Int { table.count }
+  public var symbolCount: Int { names.count }
 
   /// A symbol by number.
-  public func symbol(_ index: Int) -> LinkedSymbol { table[index].symbol }
+  public func symbol(_ index: Int) -> LinkedSymbol {
+    let empty = LinkedSymbol(part: .absolute, offset: 0, size: 0, isFunction: false, isGlobal: false)
+    return names.symbol(names[index], state, placement) ?? empty
+  }
 
   /// The name of a symbol by number: its bytes in its object.
-  public func symbolName(_ index: Int) -> ByteRegion { table[index].name }
-}
-
-/// A symbol with its name.
-struct SymbolEntry: Sendable {
-  var symbol: LinkedSymbol
-  var name: ByteRegion
+  public func symbolName(_ index: Int) -> ByteRegion { names.name(index, state) }
 }

@@ -12,38 +12,56 @@ public import PrecastMachineCode
 
 /// A link in progress.
 public struct Linker: ~Copyable {
+  let state: LinkState
+  let names: SymbolList
   /// The machine that all objects are for.
-  public let architecture: Architecture
+  public var architecture: Architecture { state.architecture }
   /// The sizes of the parts of the image.
-  public let sizes: LinkedSizes
+  public var sizes: LinkedSizes { state.sizes }
   /// The wasm module among the objects, as `LinkedImage.module`. Known before the link, since the sizes of its tables decide
   /// where the writable part stands.
   public let module: LinkedModule?
   /// Islands of veneers, as `LinkedImage.islands`; they get symbols in a file.
-  public let islands: [Range<Int>]
-  let symbolNames: [ByteRegion]
+  public var islands: [Range<Int>] { state.text.islands }
 
   /// Number of symbols, as `LinkedImage.symbolCount`: a file's symbol table stands before the writable part.
-  public var symbolCount: Int { symbolNames.count }
+  public var symbolCount: Int { names.count }
 
   /// The name of a symbol by number, as `LinkedImage.symbolName`.
-  public func symbolName(_ index: Int) -> ByteRegion { symbolNames[index] }
+  public func symbolName(_ index: Int) -> ByteRegion { names.name(index, state) }
 
   /// Reads the objects, resolves their symbols and lays their sections out.
   ///
   /// - Throws: `LinkError` for an object that is no object, or holds what is not linked; for symbols that are undefined or
   ///   defined twice; for what is too large.
   public init(_ inputs: [LinkInput], options: LinkOptions = LinkOptions()) throws(LinkError) {
-    throw LinkError(.unsupported, "linking is not there yet")
+    let state = try LinkState(inputs, options)
+    try state.discardGroups()
+    try state.sumSizes()
+    try state.findModule()
+    try state.dividePieces()
+    try state.resolveSymbols()
+    try state.layOutData()
+    state.placeSymbols()
+    try state.scanData()
+    // The size of the unwind entries may depend on that of the text, and whether symbols in them are defined does not.
+    try state.layOutText()
+    try state.readUnwindTables()
+    try state.throwIfUndefined()
+    state.placeOffsetTable()
+    let names = try SymbolList(state)
+    self.state = state
+    self.names = names
+    module = state.linkedModule
   }
 
   /// An upper bound of the distance from the start of the text to the end of the writable part, in bytes, placed by
   /// `LinkPlacement.init(_:pageSize:)`: how much address space to reserve before a link at an address. Depends on section
-  /// headers only; counts every section with `SHF_ALLOC`, also those that only the loader knows.
+  /// headers and common symbols only; counts every section with `SHF_ALLOC`, also those that only the loader knows.
   ///
   /// - Throws: `LinkError` for an object that is no object.
-  public static func extentBound(_ inputs: [LinkInput], pageSize: Int? = nil) throws(LinkError) -> Int {
-    throw LinkError(.unsupported, "linking is not there yet")
+  public static func extentBound(_ inputs: [LinkInput], options: LinkOptions = LinkOptions()) throws(LinkError) -> Int {
+    try LinkState(inputs, options).extentBound()
   }
 
   /// Writes the image's bytes: code, tables and data with all references resolved.
@@ -56,6 +74,11 @@ public struct Linker: ~Copyable {
   public consuming func link(
     _ placement: LinkPlacement, into destination: LinkDestination? = nil
   ) throws(LinkError) -> LinkedImage {
-    throw LinkError(.unsupported, "linking is not there yet")
+    try state.check(placement)
+    let memory = try ImageMemory(state, destination)
+    var writer = ImageWriter(state, placement, memory)
+    try writer.write()
+    return LinkedImage(
+      state, names, module, placement, memory, holdsAbsoluteAddresses: writer.context.holdsAbsoluteAddresses)
   }
 }
