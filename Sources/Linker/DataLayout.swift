@@ -1,7 +1,8 @@
 // Where data stand.
 //
 // Constants, initialised data and zeros each stand in the order of the objects and of their sections, every section at
-// the next multiple of its alignment. Sorting by alignment would save a few bytes and make the result harder to follow.
+// the next multiple of its alignment. Sorting by alignment would save a few bytes and make the result harder to
+// follow.
 //
 //      read-only   constants of a.o | of b.o | … | global offset table
 //      writable    data of a.o | of b.o | … :: zeros of a.o | of b.o | … | common symbols

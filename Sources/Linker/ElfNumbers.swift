@@ -19,7 +19,6 @@ enum ELFObject {
   static let sectionPreinitializers: UInt32 = 16
   static let sectionGroup: UInt32 = 17
   static let sectionSymbolSections: UInt32 = 18
-  static let sectionX86_64Unwind: UInt32 = 0x7000_0001
 
   static let flagWrite: UInt64 = 1
   static let flagAlloc: UInt64 = 2

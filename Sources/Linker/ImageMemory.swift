@@ -1,8 +1,8 @@
 // The memory in which an image is made.
 //
-// A loader wants the bytes in pages that it is about to map somewhere else, a writer wants them anywhere. So the memory is
-// either given, or taken from the kernel here: fresh pages are zero, and the text of a large module comes and goes
-// without leaving holes in the heap.
+// A loader wants the bytes in pages that it is about to map somewhere else, a writer wants them anywhere. So the
+// memory is either given, or taken from the kernel here: fresh pages are zero, and the text of a large module comes
+// and goes without leaving holes in the heap.
 
 import Glibc
 import PrecastArtifact

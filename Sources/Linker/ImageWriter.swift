@@ -1,7 +1,7 @@
 // Writing an image: the second step of a link.
 //
-// Sections are copied to their places and their relocations applied, one after the other, in order. All that a relocation
-// needs of its symbol is in one array, found by number.
+// Sections are copied to their places and their relocations applied, one after the other, in order. All that a
+// relocation needs of its symbol is in one array, found by number.
 
 import PrecastArtifact
 import PrecastMachineCode

@@ -1,9 +1,9 @@
 // What becomes of each section of each object.
 //
-// A linker script says which section goes where by name; here the flags of the section header say it, as the gABI defines
-// them, and names matter only where a section is more than its bytes: unwind tables, the tables of a wasm module, lists of
-// constructors. What is not loaded (`SHF_ALLOC`) and what only linkers and debuggers read is left out. What would be
-// wrong to leave out, and cannot be done, is refused by name.
+// A linker script says which section goes where by name; here the flags of the section header say it, as the gABI
+// defines them, and names matter only where a section is more than its bytes: unwind tables, the tables of a wasm
+// module, lists of constructors. What is not loaded (`SHF_ALLOC`) and what only linkers and debuggers read is left
+// out. What would be wrong to leave out, and cannot be done, is refused by name.
 
 import PrecastArtifact
 import PrecastMachineCode

@@ -1,8 +1,8 @@
 // What objects that cannot be linked get.
 //
 // A linker's messages are read by people who did not write the linker, about objects that they may not have written
-// either. So each says which object, which section and offset, in which function, which relocation against which symbol,
-// and what to do where that is known. One type serves all of it: a kind for programs, a sentence for people.
+// either. So each says which object, which section and offset, in which function, which relocation against which
+// symbol, and what to do where that is known. One type serves all of it: a kind for programs, a sentence for people.
 
 /// Why objects cannot be linked.
 public struct LinkError: Error, Sendable, Equatable, CustomStringConvertible {

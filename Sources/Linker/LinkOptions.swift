@@ -1,4 +1,5 @@
-// What goes into a link: objects, where the result is going to be, and what the objects may refer to beyond themselves.
+// What goes into a link: objects, where the result is going to be, and what the objects may refer to beyond
+// themselves.
 
 public import PrecastArtifact
 public import PrecastMachineCode
@@ -7,8 +8,8 @@ public import PrecastMachineCode
 public struct LinkInput: Sendable {
   /// How messages call it; usually its path.
   public var name: String
-  /// The whole file. Its owner keeps it as it is for as long as the ``Linker`` or the ``LinkedImage`` made from it is used:
-  /// names and sections are read in place.
+  /// The whole file. Its owner keeps it as it is for as long as the ``Linker`` or the ``LinkedImage`` made from it
+  /// is used: names and sections are read in place.
   public var bytes: ByteRegion
 
   /// The object `bytes`, called `name`.
@@ -28,8 +29,9 @@ public struct LinkOptions: Sendable {
   public var externalSymbols: [String: UInt64] = [:]
   /// The machine's page size in bytes; nil for the largest that its ABI knows: 4096 on x86-64, 65536 on AArch64.
   public var pageSize: Int?
-  /// Settings of the text section: reach, padding and forced veneers, for tests. Its alignment and its veneers' register
-  /// are not used: sections have their own alignment, and the register follows from whose code a veneer leads to.
+  /// Settings of the text section: reach, padding and forced veneers, for tests. Its alignment and its veneers'
+  /// register are not used: sections have their own alignment, and the register follows from whose code a veneer
+  /// leads to.
   public var text = TextSectionOptions()
   /// Whether unwind tables have 64-bit pointers; nil for where 32 bits could be too few.
   public var usesWideUnwindTables: Bool?

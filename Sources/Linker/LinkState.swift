@@ -1,8 +1,8 @@
 // What a link knows while it goes on.
 //
-// Sections and symbols of all objects are numbered through, in the order of the objects, and what is known of each is a row
-// of plain data in one array. Nothing here is kept in a set or a dictionary, so the result depends on the order of the
-// objects and on nothing else.
+// Sections and symbols of all objects are numbered through, in the order of the objects, and what is known of each
+// is a row of plain data in one array. Nothing here is kept in a set or a dictionary, so the result depends on the
+// order of the objects and on nothing else.
 
 import PrecastArtifact
 import PrecastMachineCode
@@ -108,8 +108,8 @@ extension LinkState {
       let section = sections[number]
       guard section.role.isLinked || section.role == .module else { continue }
       bound += section.size + section.alignment + padding
-      // A relocation asks for an entry in the offset table at most, or a veneer, or eight bytes more in an unwind entry;
-      // a row of a module's list may ask for padding.
+      // A relocation asks for an entry in the offset table at most, or a veneer, or eight bytes more in an unwind
+      // entry; a row of a module's list may ask for padding.
       bound += section.relocationCount * (64 + padding)
       try checkSize(bound)
     }

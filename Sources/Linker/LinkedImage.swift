@@ -54,8 +54,8 @@ public struct LinkPlacement: Sendable, Equatable {
   }
 }
 
-/// Memory for the parts of an image, given by whoever wants them in a place of his own. Each part has at least the size
-/// that ``LinkedSizes`` says, and is zero (memory fresh from the kernel is).
+/// Memory for the parts of an image, given by whoever wants them in a place of his own. Each part has at least the
+/// size that ``LinkedSizes`` says, and is zero (memory fresh from the kernel is).
 @safe
 public struct LinkDestination {
   let text: UnsafeMutableRawBufferPointer
@@ -103,7 +103,8 @@ public struct LinkedSymbol: Sendable, Equatable {
   public var isGlobal: Bool
 }
 
-/// A stretch of a wasm module's code that was moved as one: nominal offsets are those that the object's own tables use.
+/// A stretch of a wasm module's code that was moved as one: nominal offsets are those that the object's own tables
+/// use.
 public struct MovedCode: Sendable, Equatable, BitwiseCopyable {
   /// Where the object's tables take it to be, in bytes from the start of the text.
   public var nominalOffset: UInt64
@@ -135,14 +136,15 @@ public struct LinkedModule: Sendable {
 
 /// The result of a link: the bytes of all parts, their symbols, and what a wasm module's own tables need to know.
 ///
-/// It refers to the objects that it was made from, which have to outlive it. Its parts' regions are valid as long as it
-/// is.
+/// It refers to the objects that it was made from, which have to outlive it. Its parts' regions are valid as long as
+/// it is.
 public final class LinkedImage: Sendable {
   /// The machine that the code is for.
   public var architecture: Architecture { state.architecture }
   /// The address at which the text has to stand; nil if it may stand anywhere (on a page).
   public var baseAddress: UInt64? { state.options.baseAddress }
-  /// Whether any byte depends on the address. If not, the image may stand anywhere although it was linked at an address.
+  /// Whether any byte depends on the address. If not, the image may stand anywhere although it was linked at an
+  /// address.
   public let holdsAbsoluteAddresses: Bool
   /// The sizes of the parts.
   public var sizes: LinkedSizes { state.sizes }
@@ -185,7 +187,8 @@ public final class LinkedImage: Sendable {
     names.find(name, state).flatMap { names.symbol($0, state, placement) }
   }
 
-  /// Number of symbols: functions and data, local ones as well, in order of the objects and in each of its symbol table.
+  /// Number of symbols: functions and data, local ones as well, in order of the objects and in each of its symbol
+  /// table.
   public var symbolCount: Int { names.count }
 
   /// A symbol by number.

@@ -18,8 +18,8 @@ public struct Linker: ~Copyable {
   public var architecture: Architecture { state.architecture }
   /// The sizes of the parts of the image.
   public var sizes: LinkedSizes { state.sizes }
-  /// The wasm module among the objects, as `LinkedImage.module`. Known before the link, since the sizes of its tables decide
-  /// where the writable part stands.
+  /// The wasm module among the objects, as `LinkedImage.module`. Known before the link, since the sizes of its
+  /// tables decide where the writable part stands.
   public let module: LinkedModule?
   /// Islands of veneers, as `LinkedImage.islands`; they get symbols in a file.
   public var islands: [Range<Int>] { state.text.islands }
@@ -32,7 +32,8 @@ public struct Linker: ~Copyable {
 
   /// Reads the objects, resolves their symbols and lays their sections out.
   ///
-  /// - Throws: `LinkError` for an object that is no object, or holds what is not linked; for symbols that are undefined or
+  /// - Throws: `LinkError` for an object that is no object, or holds what is not linked; for symbols that are
+  ///   undefined or
   ///   defined twice; for what is too large.
   public init(_ inputs: [LinkInput], options: LinkOptions = LinkOptions()) throws(LinkError) {
     let state = try LinkState(inputs, options)
@@ -56,8 +57,9 @@ public struct Linker: ~Copyable {
   }
 
   /// An upper bound of the distance from the start of the text to the end of the writable part, in bytes, placed by
-  /// `LinkPlacement.init(_:pageSize:)`: how much address space to reserve before a link at an address. Depends on section
-  /// headers and common symbols only; counts every section with `SHF_ALLOC`, also those that only the loader knows.
+  /// `LinkPlacement.init(_:pageSize:)`: how much address space to reserve before a link at an address. Depends on
+  /// section headers and common symbols only; counts every section with `SHF_ALLOC`, also those that only the loader
+  /// knows.
   ///
   /// - Throws: `LinkError` for an object that is no object.
   public static func extentBound(_ inputs: [LinkInput], options: LinkOptions = LinkOptions()) throws(LinkError) -> Int {
@@ -69,7 +71,8 @@ public struct Linker: ~Copyable {
   /// - Parameters:
   ///   - placement: where the parts stand that need not stand right behind the text.
   ///   - destination: where to write; nil for memory of the image's own.
-  /// - Throws: `LinkError` for a relocation that is not known, whose value does not fit, or that would leave an absolute
+  /// - Throws: `LinkError` for a relocation that is not known, whose value does not fit, or that would leave an
+  ///   absolute
   ///   address in an image that is to work anywhere.
   public consuming func link(
     _ placement: LinkPlacement, into destination: LinkDestination? = nil

@@ -1,10 +1,10 @@
 // Reading a relocatable object, in place and without trust.
 //
-// Whoever links an object is going to run it, so it is trusted in what it does; but not in being well-formed. It may come
-// from a build that was interrupted, or from a disk. So every offset and count is checked before it is used, in
-// arithmetic that cannot overflow; nothing is allocated by a count that the file's own size does not vouch for; and what is
-// wrong is said with the section's name. Headers and tables are read where they lie: an object of a hundred megabytes
-// costs no more to open than one of a hundred bytes. (gABI, chapters 4 and 5)
+// Whoever links an object is going to run it, so it is trusted in what it does; but not in being well-formed. It may
+// come from a build that was interrupted, or from a disk. So every offset and count is checked before it is used, in
+// arithmetic that cannot overflow; nothing is allocated by a count that the file's own size does not vouch for; and
+// what is wrong is said with the section's name. Headers and tables are read where they lie: an object of a hundred
+// megabytes costs no more to open than one of a hundred bytes. (gABI, chapters 4 and 5)
 
 import Glibc
 import PrecastArtifact
@@ -125,8 +125,8 @@ struct ObjectFile: @unchecked Sendable {
 
   // MARK: Symbols
 
-  /// The section that a symbol is in, extended numbers looked up; nil for one that is in none (`SHN_ABS` and the like, or
-  /// undefined). May be past the last section.
+  /// The section that a symbol is in, extended numbers looked up; nil for one that is in none (`SHN_ABS` and the
+  /// like, or undefined). May be past the last section.
   @inline(__always)
   func section(of symbol: ElfSymbol, _ index: Int) -> Int? {
     if symbol.section == ELFObject.indexExtended {

@@ -1,7 +1,7 @@
 // Looking at all references before anything has a place.
 //
-// What takes room has to be known first: entries of the global offset table. And what cannot be resolved at all is best said
-// at once and together: all undefined symbols, not the first one.
+// What takes room has to be known first: entries of the global offset table. And what cannot be resolved at all is
+// best said at once and together: all undefined symbols, not the first one.
 
 import PrecastArtifact
 import PrecastMachineCode

@@ -1,7 +1,7 @@
 // The relocations of a section, in order of place.
 //
-// Assemblers write them so, and everything here walks sections and their relocations side by side; but the gABI promises no
-// order. So whoever brings them out of order pays for a sorted copy, and nobody else does.
+// Assemblers write them so, and everything here walks sections and their relocations side by side; but the gABI
+// promises no order. So whoever brings them out of order pays for a sorted copy, and nobody else does.
 
 import PrecastArtifact
 import PrecastMachineCode

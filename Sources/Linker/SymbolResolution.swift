@@ -1,8 +1,9 @@
 // Resolving symbols: which definition each name of each object means.
 //
-// One pass over all symbol tables collects definitions and references by name, in the order of the objects; a second pass
-// gives every symbol what its name means. Objects that bring the same COMDAT group (an inline function, a table of
-// virtual functions) keep the first one; the others' sections and definitions count for nothing. (gABI, "Section Groups")
+// One pass over all symbol tables collects definitions and references by name, in the order of the objects; a second
+// pass gives every symbol what its name means. Objects that bring the same COMDAT group (an inline function, a table
+// of virtual functions) keep the first one; the others' sections and definitions count for nothing. (gABI, "Section
+// Groups")
 
 import PrecastArtifact
 import PrecastMachineCode
@@ -40,8 +41,8 @@ extension LinkState {
     }
   }
 
-  // How many bytes of names may be looked at: names may share bytes, but a file in which a million symbols share a name of
-  // a megabyte is not worth hours.
+  // How many bytes of names may be looked at: names may share bytes, but a file in which a million symbols share a
+  // name of a megabyte is not worth hours.
   func nameBudget(_ object: ObjectFile) -> Int { object.symbolNamesSize * 16 + (1 << 16) }
 
   func spend(_ count: Int, _ budget: inout Int, _ object: ObjectFile) throws(LinkError) {

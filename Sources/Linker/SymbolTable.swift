@@ -1,15 +1,15 @@
 // Names of all objects, and what they mean.
 //
-// Local symbols mean something in their object only and are never looked up by name; a wasm module's object has no others.
-// Global names meet in one hash table. It hashes with a key of the process, so that no object can be built to make all
-// names collide, and nothing is ever enumerated in its order: globals are numbered as they are met. (gABI, "Symbol Table":
-// binding, and what wins over what.)
+// Local symbols mean something in their object only and are never looked up by name; a wasm module's object has no
+// others. Global names meet in one hash table. It hashes with a key of the process, so that no object can be built
+// to make all names collide, and nothing is ever enumerated in its order: globals are numbered as they are met.
+// (gABI, "Symbol Table": binding, and what wins over what.)
 //
 //      strong definition  >  common symbol, the largest  >  first weak definition  >  the caller's table  >  0 if all
 //                                                                                     references are weak
 //
-// What a symbol means is in the end 24 bytes in one array for all symbols of all objects, so that a relocation finds it by
-// its number alone.
+// What a symbol means is in the end 24 bytes in one array for all symbols of all objects, so that a relocation finds
+// it by its number alone.
 
 import PrecastArtifact
 import PrecastMachineCode
@@ -17,8 +17,9 @@ import PrecastMachineCode
 /// What a symbol stands for.
 struct SymbolState: BitwiseCopyable {
   enum Kind: UInt8, BitwiseCopyable {
-    /// A place in a section: see `section` and `value`. Becomes one of the next three once sections have places; what stays
-    /// is a section symbol of code that may be moved in several pieces, of which the addend says which one is meant.
+    /// A place in a section: see `section` and `value`. Becomes one of the next three once sections have places;
+    /// what stays is a section symbol of code that may be moved in several pieces, of which the addend says which
+    /// one is meant.
     case section
     /// A place in the text: `value` bytes from its start.
     case text

@@ -1,12 +1,12 @@
 // Dividing code into what may be moved as a whole.
 //
-// The section is what a linker moves: within one, an assembler has resolved branches already and will have no relocation to
-// tell of them. So a section of code is one piece. Compiled wasm is different: each of its functions keeps
-// to itself, whatever section it is in, and `.wasmtime.functions` lists them (Docs/Format.md, "The unlinked object"). There
-// each function is a piece, so that islands can be planted between them, however large the module.
+// The section is what a linker moves: within one, an assembler has resolved branches already and will have no
+// relocation to tell of them. So a section of code is one piece. Compiled wasm is different: each of its functions
+// keeps to itself, whatever section it is in, and `.wasmtime.functions` lists them (Docs/Format.md, "The unlinked
+// object"). There each function is a piece, so that islands can be planted between them, however large the module.
 //
-// The list is relocated against the functions' symbols, hence right in what `ld -r` makes of the object and others, too.
-// What stands between its rows then, in the same section, is code of those others.
+// The list is relocated against the functions' symbols, hence right in what `ld -r` makes of the object and others,
+// too. What stands between its rows then, in the same section, is code of those others.
 
 import PrecastArtifact
 import PrecastMachineCode

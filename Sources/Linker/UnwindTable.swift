@@ -1,8 +1,8 @@
 // One table of unwind entries from those of all objects.
 //
-// `.eh_frame` is a list of records (LSB, "Exception Frames"): CIEs, which say what many functions have in common, and FDEs,
-// one for each function, which refer back to their CIE by a distance. An object's table has relocations for the starts
-// of its functions. Concatenating the tables would nearly do, but
+// `.eh_frame` is a list of records (LSB, "Exception Frames"): CIEs, which say what many functions have in common,
+// and FDEs, one for each function, which refer back to their CIE by a distance. An object's table has relocations
+// for the starts of its functions. Concatenating the tables would nearly do, but
 //
 //   - a zero length ends the table, so it may stand at the very end only; padding between the tables would be one;
 //   - entries of functions that were discarded with their group must go, and distances to CIEs then change;

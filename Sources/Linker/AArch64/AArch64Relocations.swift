@@ -3,12 +3,12 @@
 //     S  the symbol   A  the addend   P  the place of the field   G(S)  the symbol's entry in the global offset table
 //     GOT  the start of that table    Page(X)  X without its low 12 bits
 //
-// An image starts on a page, so low 12 bits and differences of pages do not depend on where it is. Instructions take parts
-// of a value: 21 bits of a difference of pages in `adrp`, 12 low bits in `add` and, scaled by the size, in loads and
-// stores, 16 bits in `movz` and `movk`.
+// An image starts on a page, so low 12 bits and differences of pages do not depend on where it is. Instructions take
+// parts of a value: 21 bits of a difference of pages in `adrp`, 12 low bits in `add` and, scaled by the size, in
+// loads and stores, 16 bits in `movz` and `movk`.
 //
-// Position-independent code loads an address from the global offset table in two steps. Where the symbol is near, both are
-// rewritten, and no entry is needed:
+// Position-independent code loads an address from the global offset table in two steps. Where the symbol is near,
+// both are rewritten, and no entry is needed:
 //
 //     adrp  x0, :got:symbol                 ->  adrp  x0, symbol
 //     ldr   x0, [x0, #:got_lo12:symbol]     ->  add   x0, x0, #:lo12:symbol

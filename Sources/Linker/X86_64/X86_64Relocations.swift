@@ -28,8 +28,8 @@ enum X86_64Relocations {
     }
   }
 
-  // Whether the field is that of a `call`, `jmp` or `jcc`. No other instruction with a pc-relative operand has these bytes
-  // there: before such an operand stands a ModRM byte of the form 00 xxx 101.
+  // Whether the field is that of a `call`, `jmp` or `jcc`. No other instruction with a pc-relative operand has these
+  // bytes there: before such an operand stands a ModRM byte of the form 00 xxx 101.
   private static func isBranch(_ field: RelocationField?) -> Bool {
     guard let field, field.has(-1, 4) else { return false }
     let opcode = field.load(UInt8.self, at: -1)
