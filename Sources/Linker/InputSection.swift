@@ -116,6 +116,8 @@ struct InputSections: ~Copyable {
     let base = rows.count
     self.base.append(base)
     rows.reserve(base + object.sectionCount)
+    // Sections do not overlap, so what they hold together is no more than the file: nor is what is made of them.
+    var budget = object.bytes.count
     for index in 0..<object.sectionCount {
       var row = InputSection(object: UInt32(number), index: UInt32(index))
       if index > 0 {
@@ -127,9 +129,11 @@ struct InputSections: ~Copyable {
             throw LinkError(.cannotLayOut, "\(name()) has \(section.size) bytes")
           }
           let contents = try object.contents(index)
+          try Self.spend(contents.count, &budget, object)
           row.fileOffset = contents.lowerBound
           row.size = Int(section.size)
-          let alignment = max(section.alignment, 1)
+          // Nothing has no place to be aligned.
+          let alignment = section.size == 0 ? 1 : max(section.alignment, 1)
           guard alignment & (alignment - 1) == 0 else {
             throw LinkError(.damaged, "\(name()) has alignment \(alignment), which is not a power of two")
           }
@@ -141,11 +145,18 @@ struct InputSections: ~Copyable {
       }
       rows.append(row)
     }
-    try addRelocations(object, base)
+    try addRelocations(object, base, &budget)
+  }
+
+  static func spend(_ count: Int, _ budget: inout Int, _ object: ObjectFile) throws(LinkError) {
+    budget -= count
+    if budget < 0 { throw LinkError(.damaged, "\(object.name): sections overlap") }
   }
 
   // Finds the relocations of each section that is linked.
-  private mutating func addRelocations(_ object: ObjectFile, _ base: Int) throws(LinkError) {
+  private mutating func addRelocations(
+    _ object: ObjectFile, _ base: Int, _ budget: inout Int
+  ) throws(LinkError) {
     for index in 1..<max(object.sectionCount, 1) {
       let section = object.section(index)
       guard section.type == ELFObject.sectionRelocationsAddend || section.type == ELFObject.sectionRelocations else {
@@ -162,6 +173,7 @@ struct InputSections: ~Copyable {
           .unsupported, "\(object.name): \(object.sectionName(index)): relocations without addends are not supported")
       }
       let table = try object.table(index, ElfRelocation.self)
+      try Self.spend(table.count * MemoryLayout<ElfRelocation>.size, &budget, object)
       guard Int(section.link) == object.symbolSection || table.count == 0 else {
         throw LinkError(
           .damaged, "\(object.name): \(object.sectionName(index)) refers to section \(section.link) for its symbols")

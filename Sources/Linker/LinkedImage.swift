@@ -129,8 +129,8 @@ public struct LinkedModule: Sendable {
   public let code: [MovedCode]
   let sections: [(name: String, bytes: ByteRegion)]
 
-  /// The bytes, in the object, of the section of that name (`.wasmtime.…`, `.rodata.wasm`, `.name.wasm`); nil if there
-  /// is none.
+  /// The bytes, in the object, of the section of that name (`.wasmtime.…`, `.rodata.wasm`, `.name.wasm`); nil if
+  /// there is none.
   public func section(_ name: String) -> ByteRegion? { sections.first { $0.name == name }?.bytes }
 }
 

@@ -14,6 +14,7 @@ extension LinkState {
     var seen = GlobalNames()
     for (number, object) in objects.enumerated() {
       var budget = nameBudget(object)
+      var room = object.bytes.count
       for index in 1..<max(object.sectionCount, 1) {
         let section = object.section(index)
         guard section.type == ELFObject.sectionGroup else { continue }
@@ -21,6 +22,7 @@ extension LinkState {
           LinkError(.damaged, "\(object.name): section group \(object.sectionName(index)) [\(index)] \(why)")
         }
         let words = try object.table(index, UInt32.self)
+        try InputSections.spend(words.count * 4, &room, object)
         guard words.count > 0, Int(section.info) < object.symbols.count else { throw damaged("has no signature") }
         guard words[0] & ELFObject.groupCOMDAT != 0 else { continue }
         // A section symbol has no name of its own, and no other object means the same by it.

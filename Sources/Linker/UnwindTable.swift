@@ -6,8 +6,8 @@
 //
 //   - a zero length ends the table, so it may stand at the very end only; padding between the tables would be one;
 //   - entries of functions that were discarded with their group must go, and distances to CIEs then change;
-//   - entries hold the distance to their function in 32 bits (`DW_EH_PE_pcrel | sdata4`). Where text and table together come
-//     near 2 GiB they get 64: the CIE says `sdata8`, and each of its FDEs grows by eight bytes.
+//   - entries hold the distance to their function in 32 bits (`DW_EH_PE_pcrel | sdata4`). Where text and table together
+//     come near 2 GiB they get 64: the CIE says `sdata8`, and each of its FDEs grows by eight bytes.
 //
 // So records are taken apart, each with the relocations in it, and put together again.
 //
