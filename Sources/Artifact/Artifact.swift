@@ -30,11 +30,11 @@ public struct Artifact: Sendable {
     restOffset = 0
   }
 
-  /// The bytes of a section; nil where it is absent. Text and first page are there only in a reader
+  /// The bytes of a section; nil where it is absent or, like `.bss`, has no bytes in the file. Text and first page are there only in a reader
   /// over the whole file.
   public func section(_ kind: SectionKind) throws(ArtifactError) -> ByteRegion? {
     let extent = header.extent(of: kind)
-    if extent.size == 0 { return nil }
+    if extent.size == 0 || kind == .bss { return nil }
     guard extent.offset >= restOffset else { throw .damaged(kind, 0, "the section is not mapped here") }
     return try rest.slice(offset: extent.offset - restOffset, count: extent.size, section: kind)
   }

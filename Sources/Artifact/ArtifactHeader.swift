@@ -8,9 +8,13 @@
 // end of the file, are looked at by `Artifact.sectionHeaders()` only.
 //
 //      0  ELF header
-//     64  five program headers: PT_LOAD first page, PT_LOAD text, PT_LOAD rest, PT_NOTE, PT_GNU_STACK
-//    344  .note.gnu.build-id
-//    392  .wasmtime.engine
+//     64  program headers: PT_LOAD first page, PT_LOAD text, PT_LOAD rest, PT_LOAD writable data where there is
+//         any, PT_NOTE, PT_GNU_STACK; room for eight
+//    512  .note.gnu.build-id
+//    560  .wasmtime.engine
+//
+// Up to version 2 there was room for five program headers, and the record stood at 392. It is looked for there
+// only to say which version a file has.
 
 import CPrecastHost
 
@@ -18,16 +22,18 @@ import CPrecastHost
 public struct ArtifactHeader: Sendable, Equatable {
   /// Bytes of the file that are enough for `init`.
   public static let size = 4096
-  /// Program headers of a finished artifact.
-  public static let programHeaderCount = 5
+  /// Program headers that there is room for.
+  static let programHeaderRoom = 8
   /// File offset of the build-id note.
-  public static let noteOffset = 344
+  public static let noteOffset = Int(ELF.headerSize) + programHeaderRoom * Int(ELF.programHeaderSize)
   /// Size of the build-id note: header, "GNU", and a SHA-256.
   public static let noteSize = 48
   /// File offset of the digest in the note.
   public static let digestOffset = noteOffset + 16
   /// File offset of `.wasmtime.engine`.
   public static let engineOffset = noteOffset + noteSize
+  /// File offset of `.wasmtime.engine` in versions 1 and 2.
+  static let earlierEngineOffset = 392
   /// File offset of the first page's checksum.
   public static let checksumOffset = engineOffset + EngineSection.checksumOffset
 
@@ -38,6 +44,9 @@ public struct ArtifactHeader: Sendable, Equatable {
   // From the ELF header, for tools.
   let sectionHeadersOffset: UInt64
   let sectionHeaderCount: Int
+
+  // Their section headers are the last.
+  private static let writableKinds: [SectionKind] = [.data, .bss]
 
   /// Who compiled, for which format, with which settings.
   public var record: CompatibilityRecord { engine.record }
@@ -51,7 +60,7 @@ public struct ArtifactHeader: Sendable, Equatable {
   /// The text: whole pages, to be mapped read-execute.
   public var text: SectionExtent { engine[.text] }
 
-  /// Everything behind the text: starts on a page, to be mapped read-only.
+  /// Everything behind the text: starts on a page, to be mapped read-only but for writable data at its end.
   public var rest: SectionExtent { SectionExtent(offset: text.end, size: engine.fileSize - text.end) }
 
   /// The first section that reaches past `fileOffset`, and the offset in it; what follows all sections
@@ -67,10 +76,16 @@ public struct ArtifactHeader: Sendable, Equatable {
   /// Whether `bytes`, the start of a file, look like an artifact of any version (rather than, say,
   /// wasm, or an ELF file of somebody else's).
   public static func looksLikeArtifact(_ bytes: ByteRegion) -> Bool {
-    guard let magic = try? bytes.u32(0), magic == ELF.magic, let engine = try? bytes.u64(engineOffset) else {
-      return false
+    guard let magic = try? bytes.u32(0), magic == ELF.magic else { return false }
+    return recordOffset(bytes) != nil
+  }
+
+  /// Where the compatibility record of an artifact of any version starts; nil where there is none.
+  static func recordOffset(_ bytes: ByteRegion) -> Int? {
+    for offset in [engineOffset, earlierEngineOffset] where (try? bytes.u64(offset)) == EngineSection.magic {
+      return offset
     }
-    return engine == EngineSection.magic
+    return nil
   }
 
   /// Whether the start of another version's artifact is as it was written, as far as can be told. The size of the file has stood
@@ -82,7 +97,8 @@ public struct ArtifactHeader: Sendable, Equatable {
     guard version > 0, try record.u64(16) == fileSize else { return false }
     if version == 1 { return true }
     guard bytes.count >= Self.size else { return false }
-    return try bytes.u32(Self.checksumOffset) == Self.checksum(of: bytes)
+    let place = (version == 2 ? Self.earlierEngineOffset : Self.engineOffset) + EngineSection.checksumOffset
+    return try bytes.u32(place) == Self.checksum(of: bytes, at: place)
   }
 
   /// Reads the start of a file: `bytes` holds its first `ArtifactHeader.size` bytes, or all of a
@@ -97,19 +113,21 @@ public struct ArtifactHeader: Sendable, Equatable {
     guard bytes.count >= Int(ELF.headerSize), try bytes.u32(0) == ELF.magic else {
       throw ArtifactError(.notAnArtifact, section: "ELF header", offset: 0, message: "not an ELF file")
     }
-    guard bytes.count >= Self.engineOffset + EngineSection.headerSize,
-      try bytes.u64(Self.engineOffset) == EngineSection.magic
+    guard bytes.count >= Self.engineOffset + EngineSection.headerSize, let recordOffset = Self.recordOffset(bytes)
     else {
       throw ArtifactError(
         .notAnArtifact, section: "ELF header", offset: 0,
         message: "an ELF file, but without a compatibility record (or cut off)")
     }
-    let record = try bytes.slice(Self.engineOffset, bytes.count - Self.engineOffset)
+    let record = try bytes.slice(recordOffset, bytes.count - recordOffset)
     do throws(ArtifactError) {
       try EngineSection.checkVersion(record)
     } catch {
       if try Self.isSound(bytes, record, fileSize) { throw error }
       throw .damaged(.engine, 8, "the format version is \(try record.u32(8)), and size or checksum do not agree")
+    }
+    guard recordOffset == Self.engineOffset else {
+      throw .damaged(.engine, 8, "the record is not where version \(CompatibilityRecord.currentFormatVersion) has it")
     }
     guard bytes.count >= Self.size else {
       throw headerError(bytes.count, "the file is cut off: \(Self.size) bytes needed")
@@ -134,15 +152,18 @@ public struct ArtifactHeader: Sendable, Equatable {
     }
     guard try bytes.u32(20) == ELF.versionCurrent, try bytes.u64(24) == 0, try bytes.u64(32) == ELF.headerSize,
       try bytes.u32(48) == 0, try bytes.u16(52) == UInt16(ELF.headerSize),
-      try bytes.u16(54) == UInt16(ELF.programHeaderSize), try bytes.u16(56) == UInt16(Self.programHeaderCount),
+      try bytes.u16(54) == UInt16(ELF.programHeaderSize),
+      try Int(bytes.u16(56)) == Self.programHeaders(engine).count,
       try bytes.u16(58) == UInt16(ELF.sectionHeaderSize)
     else { throw headerError(20, "a field differs from that of every artifact") }
     sectionHeadersOffset = try bytes.u64(40)
     sectionHeaderCount = Int(try bytes.u16(60))
-    guard sectionHeadersOffset <= fileSize,
-      UInt64(sectionHeaderCount) * ELF.sectionHeaderSize == fileSize - sectionHeadersOffset, sectionHeaderCount > 1,
-      try bytes.u16(62) == UInt16(sectionHeaderCount - 1)
-    else { throw headerError(40, "section headers are not at the end of the file") }
+    let sectionHeadersSize = UInt64(sectionHeaderCount) * ELF.sectionHeaderSize
+    guard sectionHeadersOffset <= fileSize, sectionHeadersSize <= fileSize - sectionHeadersOffset,
+      sectionHeaderCount > 3,
+      try Int(bytes.u16(62)) + 1 == sectionHeaderCount - Self.writableKinds.count(where: { engine[$0].size > 0 })
+    else { throw headerError(40, "section headers lie outside the file, or the names' is elsewhere") }
+    try engine.checkWritable(behind: sectionHeadersOffset + sectionHeadersSize)
 
     let pageSize = engine.record.settings.pageSize
     let text = engine[.text]
@@ -157,12 +178,18 @@ public struct ArtifactHeader: Sendable, Equatable {
       guard engine[kind].offset >= text.end else {
         throw .damaged(.engine, 0, "\(kind.name) lies before the end of the text")
       }
+      guard kind.isWritable || engine[kind].end <= engine.readOnlyEnd else {
+        throw .damaged(.engine, 0, "\(kind.name) reaches into writable data")
+      }
+    }
+    guard engine[.readOnlyData].offset % pageSize == 0 else {
+      throw .damaged(.engine, 0, "\(SectionKind.readOnlyData.name) does not start on a page")
     }
     // The pages with checksums are counted between text, image and end; and the table is found without a search.
     let checksums = engine[.checksums]
     guard image.size == 0 || image.offset >= text.end, checksums.size == PageChecksums(engine).encodedSize,
       checksums.offset == (max(text.end, engine[.ehFrame].end) + 7) & ~7,
-      checksums.end <= (image.size > 0 ? image.offset : engine.fileSize)
+      checksums.end <= (image.size > 0 ? image.offset : engine.readOnlyEnd)
     else { throw .damaged(.engine, 0, "\(SectionKind.checksums.name) is not where it belongs") }
     // The unwinder believes what it is given, for every thread of the process: only what stands where the tables
     // belong, and ends in whole words, is handed to it.
@@ -174,8 +201,8 @@ public struct ArtifactHeader: Sendable, Equatable {
       let at = Int(ELF.headerSize) + expected.index * Int(ELF.programHeaderSize)
       guard try bytes.u32(at) == expected.type, try bytes.u32(at + 4) == expected.flags,
         try bytes.u64(at + 8) == expected.offset, try bytes.u64(at + 16) == expected.offset,
-        try bytes.u64(at + 24) == expected.offset, try bytes.u64(at + 32) == expected.size,
-        try bytes.u64(at + 40) == expected.size, try bytes.u64(at + 48) == expected.alignment
+        try bytes.u64(at + 24) == expected.offset, try bytes.u64(at + 32) == expected.fileSize,
+        try bytes.u64(at + 40) == expected.memorySize, try bytes.u64(at + 48) == expected.alignment
       else {
         throw ArtifactError(
           .damaged, section: "program headers", offset: UInt64(expected.index),
@@ -188,14 +215,19 @@ public struct ArtifactHeader: Sendable, Equatable {
     buildID = try bytes.slice(Self.digestOffset, 32).copyBytes()
   }
 
+  /// The build-id note without its digest (gABI, "Note Section").
+  public static var emptyNote: [UInt8] {
+    [4, 0, 0, 0, 32, 0, 0, 0, 3, 0, 0, 0, 0x47, 0x4E, 0x55, 0] + Array(repeating: 0, count: 32)
+  }
+
   /// The checksum of a first page: CRC-32C of its 4096 bytes, with the four that hold it as zeros.
-  static func checksum(of page: ByteRegion) throws(ArtifactError) -> UInt32 {
+  static func checksum(of page: ByteRegion, at place: Int = checksumOffset) throws(ArtifactError) -> UInt32 {
     try page.check(0, size)
     let base = unsafe page.baseAddress
     // In bounds by the check; the place lies well inside.
-    var sum = unsafe precast_crc32c(0, base, checksumOffset)
+    var sum = unsafe precast_crc32c(0, base, place)
     sum = precast_crc32c_zeros(sum, 4)
-    return unsafe precast_crc32c(sum, base + checksumOffset + 4, size - checksumOffset - 4)
+    return unsafe precast_crc32c(sum, base + place + 4, size - place - 4)
   }
 
   /// Puts the checksum into a first page that is complete but for it.
@@ -217,10 +249,22 @@ public struct ArtifactHeader: Sendable, Equatable {
     public var flags: UInt32
     /// `p_offset`, `p_vaddr` and `p_paddr`.
     public var offset: UInt64
-    /// `p_filesz` and `p_memsz`.
-    public var size: UInt64
+    /// `p_filesz`.
+    public var fileSize: UInt64
+    /// `p_memsz`.
+    public var memorySize: UInt64
     /// `p_align`.
     public var alignment: UInt64
+
+    init(type: UInt32, flags: UInt32, offset: UInt64, size: UInt64, alignment: UInt64) {
+      index = 0
+      self.type = type
+      self.flags = flags
+      self.offset = offset
+      fileSize = size
+      memorySize = size
+      self.alignment = alignment
+    }
   }
 
   /// The program headers that go with a directory; the writer writes these.
@@ -228,17 +272,26 @@ public struct ArtifactHeader: Sendable, Equatable {
     let pageSize = engine.record.settings.pageSize
     let text = engine[.text]
     var end = text.end
-    for kind in SectionKind.allCases where kind.elfFlags & ELF.flagAlloc != 0 { end = max(end, engine[kind].end) }
-    return [
-      ProgramHeader(
-        index: 0, type: ELF.segmentLoad, flags: 4, offset: 0, size: engine[.engine].end, alignment: pageSize),
-      ProgramHeader(
-        index: 1, type: ELF.segmentLoad, flags: 5, offset: text.offset, size: text.size, alignment: pageSize),
-      ProgramHeader(
-        index: 2, type: ELF.segmentLoad, flags: 4, offset: text.end, size: end - text.end, alignment: pageSize),
-      ProgramHeader(
-        index: 3, type: ELF.segmentNote, flags: 4, offset: UInt64(noteOffset), size: UInt64(noteSize), alignment: 4),
-      ProgramHeader(index: 4, type: ELF.segmentStack, flags: 6, offset: 0, size: 0, alignment: 16),
+    for kind in SectionKind.allCases where kind.elfFlags & ELF.flagAlloc != 0 && !kind.isWritable {
+      end = max(end, engine[kind].end)
+    }
+    var headers = [
+      ProgramHeader(type: ELF.segmentLoad, flags: 4, offset: 0, size: engine[.engine].end, alignment: pageSize),
+      ProgramHeader(type: ELF.segmentLoad, flags: 5, offset: text.offset, size: text.size, alignment: pageSize),
+      ProgramHeader(type: ELF.segmentLoad, flags: 4, offset: text.end, size: end - text.end, alignment: pageSize),
     ]
+    if let writable = engine.writable {
+      var header = ProgramHeader(
+        type: ELF.segmentLoad, flags: 6, offset: writable.offset, size: writable.fileSize, alignment: pageSize)
+      header.memorySize = writable.memorySize
+      headers.append(header)
+    }
+    headers += [
+      ProgramHeader(
+        type: ELF.segmentNote, flags: 4, offset: UInt64(noteOffset), size: UInt64(noteSize), alignment: 4),
+      ProgramHeader(type: ELF.segmentStack, flags: 6, offset: 0, size: 0, alignment: 16),
+    ]
+    for index in headers.indices { headers[index].index = index }
+    return headers
   }
 }

@@ -21,7 +21,7 @@
 /// Who compiled, for which format, with which settings.
 public struct CompatibilityRecord: Sendable, Equatable {
   /// The version of the artifact format that this code reads and writes.
-  public static let currentFormatVersion: UInt32 = 2
+  public static let currentFormatVersion: UInt32 = 3
 
   /// Version of the artifact format.
   public var formatVersion: UInt32
@@ -44,7 +44,8 @@ public struct CompatibilityRecord: Sendable, Equatable {
   static func describe(formatVersion version: UInt32) -> String {
     switch version {
     case 1: "1 (no page checksums)"
-    case 2: "2 (with page checksums)"
+    case 2: "2 (no writable data)"
+    case 3: "3 (with writable data)"
     default: "\(version)"
     }
   }
@@ -203,7 +204,9 @@ public struct EngineSection: Sendable, Equatable {
     for row in 0..<directoryCount {
       let offset = try extents.u64(row * Self.directoryRow)
       let size = try extents.u64(row * Self.directoryRow + 8)
-      guard offset <= fileSize, size <= fileSize - offset else {
+      // What starts as zeros has no bytes in the file, and is limited like the text.
+      let room = row == Int(SectionKind.bss.rawValue) ? UInt64(UInt32.max) : fileSize &- offset
+      guard offset <= fileSize, size <= room else {
         throw region.damaged(
           directoryOffset + row * Self.directoryRow, "section of \(size) bytes at \(offset) in a file of \(fileSize)")
       }

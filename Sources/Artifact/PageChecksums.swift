@@ -8,12 +8,13 @@
 // Text and data image have no sums: the processor and the guest read them past us, and whoever wants
 // to be sure of them asks for full verification (the digest in the build-id). The first page has its
 // own, in `.wasmtime.engine`, because it is read before anything is mapped. Everything else is
-// covered: tables, unwind tables, symbols, section headers, and the gaps between.
+// covered: tables, unwind tables, symbols, section headers, and the gaps between; but for writable data
+// (WritableData.swift).
 //
 //      0  magic "CRCS"
 //      4  page size in bytes, 4096 on all targets
-//      8  pages from the end of the text to the data image, or to the end of the file without one
-//     12  pages from the end of the data image to the end of the file
+//      8  pages from the end of the text to the data image, or to the end (below) without one
+//     12  pages from the end of the data image to the end: of the file, or of what is only read
 //     16  their checksums (UInt32 each), in the order of the file
 //
 // The bytes of this section count as zeros in the sums of the pages it stands on; a flipped bit in a
@@ -29,8 +30,8 @@ public struct PageChecksums: Sendable {
   static let magic: UInt32 = 0x5343_5243
   static let headerSize = 16
 
-  /// File offsets of the pages before the data image: from the end of the text. To the end of the
-  /// file where there is no image.
+  /// File offsets of the pages before the data image: from the end of the text. To the end of what is only read
+  /// where there is no image.
   public let beforeImage: Range<UInt64>
   /// File offsets of the pages behind the data image.
   public let behindImage: Range<UInt64>
@@ -40,7 +41,7 @@ public struct PageChecksums: Sendable {
   public init(_ engine: EngineSection) {
     let text = engine[.text]
     let image = engine[.dataImage]
-    let end = max(engine.fileSize, text.end)
+    let end = max(engine.readOnlyEnd, text.end)
     if image.size > 0 {
       beforeImage = text.end..<max(text.end, image.offset)
       behindImage = min(image.end, end)..<end
@@ -118,7 +119,8 @@ public final class PageGuard: Sendable {
     unsafe pointer = .allocate(capacity: 1)
     unsafe precast_checked_pages_init(
       pointer, rest, engine.fileSize &- start, start, image.size == 0 ? 0 : image.offset &- start,
-      image.size == 0 ? 0 : image.end &- start, table.offset &- start, table.size)
+      image.size == 0 ? 0 : image.end &- start, engine.readOnlyEnd &- start, table.offset &- start,
+      table.size)
   }
 
   deinit {

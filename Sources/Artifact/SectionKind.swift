@@ -39,9 +39,15 @@ public enum SectionKind: UInt8, Sendable, CaseIterable {
   case strings = 14
   /// `.shstrtab`: the names of the sections.
   case sectionNames = 15
+  /// `.rodata`: what code that was linked in only reads.
+  case readOnlyData = 16
+  /// `.data`: what code that was linked in may write, on pages of its own, at the end of the file.
+  case data = 17
+  /// `.bss`: the same, where it starts as zeros; behind the end of the file.
+  case bss = 18
 
   /// Rows in the directory.
-  public static let count = 16
+  public static let count = 19
 
   /// The section's name in the ELF file.
   public var name: String {
@@ -62,6 +68,9 @@ public enum SectionKind: UInt8, Sendable, CaseIterable {
     case .symbols: ".symtab"
     case .strings: ".strtab"
     case .sectionNames: ".shstrtab"
+    case .readOnlyData: ".rodata"
+    case .data: ".data"
+    case .bss: ".bss"
     }
   }
 
@@ -71,6 +80,7 @@ public enum SectionKind: UInt8, Sendable, CaseIterable {
     case .buildID: ELF.sectionNote
     case .symbols: ELF.sectionSymbolTable
     case .strings, .sectionNames: ELF.sectionStringTable
+    case .bss: ELF.sectionNoBits
     default: ELF.sectionProgramBits
     }
   }
@@ -80,6 +90,7 @@ public enum SectionKind: UInt8, Sendable, CaseIterable {
     switch self {
     case .text: ELF.flagAlloc | ELF.flagExecute
     case .symbols, .strings, .sectionNames: 0
+    case .data, .bss: ELF.flagAlloc | ELF.flagWrite
     default: ELF.flagAlloc
     }
   }
@@ -87,7 +98,8 @@ public enum SectionKind: UInt8, Sendable, CaseIterable {
   /// `sh_addralign`, given the target's largest page size in bytes.
   public func alignment(pageSize: UInt64) -> UInt64 {
     switch self {
-    case .text, .dataImage: pageSize
+    case .text, .dataImage, .readOnlyData, .data: pageSize
+    case .bss: 64
     case .buildID: 4
     case .strings, .sectionNames: 1
     default: 8
@@ -96,6 +108,9 @@ public enum SectionKind: UInt8, Sendable, CaseIterable {
 
   /// `sh_entsize`: 24 for the symbol table, otherwise 0.
   public var elfEntrySize: UInt64 { self == .symbols ? ELF.symbolSize : 0 }
+
+  /// Whether the section is writable in memory: at the end of the file and behind it.
+  public var isWritable: Bool { self == .data || self == .bss }
 
   /// Whether the section stands before the text, in the first page.
   public var isInFirstPage: Bool { self == .buildID || self == .engine }
@@ -129,6 +144,10 @@ public enum ELF {
   public static let sectionStringTable: UInt32 = 3
   /// `SHT_NOTE`.
   public static let sectionNote: UInt32 = 7
+  /// `SHT_NOBITS`.
+  public static let sectionNoBits: UInt32 = 8
+  /// `SHF_WRITE`.
+  public static let flagWrite: UInt64 = 1
   /// `SHF_ALLOC`.
   public static let flagAlloc: UInt64 = 2
   /// `SHF_EXECINSTR`.

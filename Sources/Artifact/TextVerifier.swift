@@ -18,7 +18,7 @@ extension Artifact {
     {
       throw .damaged(.engine, 0, "\(kind.name) and \(next.name) overlap")
     }
-    if let last = kinds.last, header.extent(of: last).end > header.sectionHeadersOffset {
+    if let last = kinds.last(where: { !$0.isWritable }), header.extent(of: last).end > header.sectionHeadersOffset {
       throw .damaged(.engine, 0, "\(last.name) and the section headers overlap")
     }
   }

@@ -1,8 +1,6 @@
 // The sections of one artifact: their bytes and their places.
 //
-// File offset and virtual address are the same everywhere, so a plan is one list of ranges. It
-// starts with the fixed first page, then the text on a page of its own, and everything else behind
-// it in the order below. Section headers end the file.
+// What is made from the module is made here, then laid out (`ArtifactLayout`).
 
 import PrecastArtifact
 import PrecastMachineCode
@@ -35,16 +33,13 @@ struct ArtifactPlan {
   let input: ArtifactInput
   /// All sections but the text, in the order of the file.
   private(set) var sections: [SectionContents] = []
-  /// Directory, with the sizes and places of all sections.
-  private(set) var engine: EngineSection
-  /// Offset in `.shstrtab` of each section's name.
-  private(set) var nameOffsets: [SectionKind: UInt32] = [:]
+  /// Places of all sections.
+  let layout: ArtifactLayout
   /// First symbol that is not local: their number, since all are local.
-  private(set) var symbolCount: Int
-  /// Offset of the section headers.
-  private(set) var sectionHeadersOffset: UInt64 = 0
-  /// `sh_link` of the symbol table and the like: headers count from 1, in the order of the file.
-  private(set) var headerOrder: [SectionKind] = []
+  let symbolCount: Int
+
+  /// Directory, with the sizes and places of all sections.
+  var engine: EngineSection { layout.engine }
 
   init(_ input: ArtifactInput) throws(ArtifactWriterError) {
     func invalid(_ message: String) -> ArtifactWriterError {
@@ -53,7 +48,6 @@ struct ArtifactPlan {
     self.input = input
     let settings = input.record.settings
     let pageSize = settings.pageSize
-    engine = EngineSection(record: input.record)
     let textSize = ArtifactInput.paddedTextSize(input.textSize, settings: settings)
     guard textSize <= UInt64(UInt32.max) else { throw invalid("the text has \(input.textSize) bytes, more than 4 GiB") }
     try Self.check(input)
@@ -64,8 +58,8 @@ struct ArtifactPlan {
     guard symbols.strings.buffer.count <= Int(UInt32.max) else { throw invalid("the symbols' names pass 4 GiB") }
     let info = input.encodedInfo(image: image)
     guard info.count <= Int(UInt32.max) else { throw invalid(".wasmtime.info would pass 4 GiB") }
-    sections.append(SectionContents(.buildID, Self.note))
-    sections.append(SectionContents(.engine, engine.encoded()))
+    sections.append(SectionContents(.buildID, ArtifactHeader.emptyNote))
+    sections.append(SectionContents(.engine, EngineSection(record: input.record).encoded()))
     if !input.ehFrame.isEmpty { sections.append(SectionContents(.ehFrame, input.ehFrame)) }
     // Its contents depend on where all the others are.
     let checksums = sections.count
@@ -88,50 +82,16 @@ struct ArtifactPlan {
     }
     sections.append(symbols.symbols)
     sections.append(symbols.strings)
-    headerOrder = sections.map(\.kind)
-    headerOrder.insert(.text, at: 2)
-    headerOrder.append(.sectionNames)
-    var names: [UInt8] = [0]
-    for kind in headerOrder {
-      nameOffsets[kind] = UInt32(names.count)
-      names += kind.name.utf8
-      names.append(0)
-    }
-    sections.append(SectionContents(.sectionNames, names))
-
-    engine[.text] = SectionExtent(offset: pageSize, size: textSize)
-    // More pages need a larger table of checksums, and a larger table may need another page of the file. Each round
-    // starts with the size that the round before called for; sizes only grow, by a thousandth of what made them grow.
-    var layout: PageChecksums
-    repeat {
-      layout = PageChecksums(engine)
-      place(checksumSize: layout.encodedSize)
-    } while PageChecksums(engine).count != layout.count
-    sections[checksums] = SectionContents(.checksums, layout.encoded())
-    guard engine[.engine].end <= UInt64(ArtifactHeader.size) else {
+    var sizes = ArtifactLayout.Sizes()
+    sizes[.text] = textSize
+    for section in sections { sizes[section.kind] = UInt64(section.count) }
+    layout = ArtifactLayout(record: input.record, sizes: sizes)
+    guard layout.engine[.engine].end <= UInt64(ArtifactHeader.size) else {
       throw invalid("the compatibility record does not fit into the first page")
     }
-    sections[1] = SectionContents(.engine, engine.encoded())
-  }
-
-  /// Gives every section its place, with so many bytes for the checksums.
-  private mutating func place(checksumSize: UInt64) {
-    let pageSize = input.record.settings.pageSize
-    var offset = engine[.text].end
-    for section in sections {
-      let size = section.kind == .checksums ? checksumSize : UInt64(section.count)
-      switch section.kind {
-      case .buildID: engine[.buildID] = SectionExtent(offset: UInt64(ArtifactHeader.noteOffset), size: size)
-      case .engine: engine[.engine] = SectionExtent(offset: UInt64(ArtifactHeader.engineOffset), size: size)
-      default:
-        let alignment = section.kind.alignment(pageSize: pageSize)
-        offset = (offset + alignment - 1) / alignment * alignment
-        engine[section.kind] = SectionExtent(offset: offset, size: size)
-        offset += size
-      }
-    }
-    sectionHeadersOffset = (offset + 7) & ~7
-    engine.fileSize = sectionHeadersOffset + UInt64(headerOrder.count + 1) * ELF.sectionHeaderSize
+    sections.append(SectionContents(.sectionNames, layout.sectionNames))
+    sections[checksums] = SectionContents(.checksums, layout.checksums.encoded())
+    sections[1] = SectionContents(.engine, layout.engine.encoded())
   }
 
   static func check(_ input: ArtifactInput) throws(ArtifactWriterError) {
@@ -172,8 +132,4 @@ struct ArtifactPlan {
     }
   }
 
-  /// The build-id note without its digest (gABI, "Note Section").
-  static var note: [UInt8] {
-    [4, 0, 0, 0, 32, 0, 0, 0, 3, 0, 0, 0, 0x47, 0x4E, 0x55, 0] + Array(repeating: 0, count: 32)
-  }
 }

@@ -42,24 +42,24 @@ enum ElfOutput {
     unsafe header.pointee.e_machine = UInt16(settings.architecture.rawValue)
     unsafe header.pointee.e_version = ELF.versionCurrent
     unsafe header.pointee.e_phoff = ELF.headerSize
-    unsafe header.pointee.e_shoff = plan.sectionHeadersOffset
-    unsafe header.pointee.e_shstrndx = UInt16(plan.headerOrder.count)
+    unsafe header.pointee.e_shoff = plan.layout.sectionHeadersOffset
+    unsafe header.pointee.e_shstrndx = UInt16(plan.layout.headerIndex(of: .sectionNames))
     let programHeaders = ArtifactHeader.programHeaders(plan.engine)
     let segments = try unsafe check(elf64_newphdr(elf, programHeaders.count))
     for segment in programHeaders {
       unsafe segments[segment.index] = Elf64_Phdr(
         p_type: segment.type, p_flags: segment.flags, p_offset: segment.offset, p_vaddr: segment.offset,
-        p_paddr: segment.offset, p_filesz: segment.size, p_memsz: segment.size, p_align: segment.alignment)
+        p_paddr: segment.offset, p_filesz: segment.fileSize, p_memsz: segment.memorySize, p_align: segment.alignment)
     }
     let padding = Padding(settings.architecture, size: Int(settings.pageSize))
 
     var position = 0
-    for (index, kind) in plan.headerOrder.enumerated() {
+    for (index, kind) in plan.layout.sections.enumerated() {
       let section = try unsafe check(elf_newscn(elf))
       let extent = plan.engine[kind]
       let sectionHeader = try unsafe check(elf64_getshdr(section))
       unsafe sectionHeader.pointee = Elf64_Shdr(
-        sh_name: plan.nameOffsets[kind] ?? 0, sh_type: kind.elfType, sh_flags: kind.elfFlags,
+        sh_name: plan.layout.nameOffset(of: kind), sh_type: kind.elfType, sh_flags: kind.elfFlags,
         sh_addr: kind.elfFlags & ELF.flagAlloc != 0 ? extent.offset : 0, sh_offset: extent.offset,
         sh_size: extent.size, sh_link: kind == .symbols ? UInt32(index + 2) : 0,
         sh_info: kind == .symbols ? UInt32(plan.symbolCount) : 0,

@@ -18,8 +18,8 @@
 //
 // Bits are allocated by the first reader that may allocate. A signal handler that comes before checks
 // without remembering. Text and data image have no sums: they are used by the processor and by the
-// guest, past any reader of ours, and the digest in the build-id covers them. Bits of the image are set
-// when asked for.
+// guest, past any reader of ours, and the digest in the build-id covers them. Nor has writable data, which
+// changes. Bits of these are set when asked for.
 //
 // What was checked can change after all: when the file is shortened, its last pages fault, and the
 // handler of that fault puts a page of zeros there and calls `forget`. A thread that had summed up
@@ -46,15 +46,17 @@ static uint32_t load32(const uint8_t *bytes) {
 
 void precast_checked_pages_init(
     struct precast_checked_pages *pages, const void *base, uint64_t size, uint64_t file_offset, uint64_t image_start,
-    uint64_t image_end, uint64_t table, uint64_t table_size) {
-  bool has_image = image_start < image_end && image_end <= size;
+    uint64_t image_end, uint64_t data_start, uint64_t table, uint64_t table_size) {
+  if (data_start > size) data_start = size;
+  bool has_image = image_start < image_end && image_end <= data_start;
   *pages = (struct precast_checked_pages){
       .base = (uintptr_t)base,
       .size = size,
       .count = size / PAGE + (size % PAGE != 0),
       .file_offset = file_offset,
-      .image_start = has_image ? image_start : size,
-      .image_end = has_image ? image_end : size,
+      .data_start = data_start,
+      .image_start = has_image ? image_start : data_start,
+      .image_end = has_image ? image_end : data_start,
       .table = table,
       .table_size = table_size,
   };
@@ -72,7 +74,7 @@ static uint64_t pages_before_image(const struct precast_checked_pages *pages) {
 }
 
 static uint64_t pages_behind_image(const struct precast_checked_pages *pages) {
-  uint64_t size = pages->size - pages->image_end;
+  uint64_t size = pages->data_start - pages->image_end;
   return size / PAGE + (size % PAGE != 0);
 }
 
@@ -89,7 +91,7 @@ static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 uint32_t precast_checked_pages_compute(const struct precast_checked_pages *pages, uint64_t offset) {
-  uint64_t end = smaller(offset + PAGE, offset < pages->image_start ? pages->image_start : pages->size);
+  uint64_t end = smaller(offset + PAGE, offset < pages->image_start ? pages->image_start : pages->data_start);
   // The part of the page that is the table; empty at the page's end where there is none.
   uint64_t zeros = smaller(larger(pages->table, offset), end);
   uint64_t zeros_end = larger(smaller(pages->table + pages->table_size, end), zeros);
@@ -102,6 +104,7 @@ uint32_t precast_checked_pages_compute(const struct precast_checked_pages *pages
 
 static bool page_is_good(const struct precast_checked_pages *pages, uint64_t offset) {
   if (offset >= pages->image_start && offset < pages->image_end) return true;
+  if (offset >= pages->data_start) return true;
   if (!precast_checked_pages_table_is_sound(pages)) return false;
   uint64_t position = offset < pages->image_start
                           ? offset / PAGE

@@ -6,9 +6,12 @@
 // What is done depends on what was lost, and on who wants it:
 //
 //      lost                  wanted by wasm code            wanted by the host
-//      tables behind text    (does not read them)           a zero page, read-only
+//      tables behind text    the activation traps           a zero page, read-only
+//      writable data         the activation traps           a zero page, private, writable
 //      image in a memory     the activation traps           a zero page, private, writable
 //      text                  the activation traps           a zero page, read-only; no text runs any more
+//
+// (Compiled wasm reads no tables. Code that was linked in reads its constants, which are among them, and its data.)
 //
 // In each case the artifact is marked as damaged, for good. A zero page keeps one access from failing and is not an
 // answer: whoever reads an artifact looks at the mark *after* reading, before believing what was read. (A
@@ -65,7 +68,7 @@ enum precast_lost_page precast_lost_page(uint64_t address, uint64_t pc) {
     bool by_wasm = precast_code_read_find(pc) != NULL;
     bool is_text = !place.is_image && address < artifact->text_end;
     precast_code_set_damaged(artifact);
-    if (by_wasm && (is_text || place.is_image)) {
+    if (by_wasm) {
       result = PRECAST_PAGE_NEEDED;
     } else if (is_text) {
       void *text = (void *)(uintptr_t)artifact->text_start;
@@ -78,7 +81,9 @@ enum precast_lost_page precast_lost_page(uint64_t address, uint64_t pc) {
       // may be replaced with it. Once more when the zeros are there: another thread may have found one of those good
       // between the two.
       forget(&place, address);
-      if (replace(address, place.end, place.is_image ? PROT_READ | PROT_WRITE : PROT_READ)) {
+      bool is_writable = place.is_image || (artifact->data_start != 0 && address >= artifact->data_start);
+      if (replace(address, is_writable ? place.end : artifact->data_start ? artifact->data_start : place.end,
+                  is_writable ? PROT_READ | PROT_WRITE : PROT_READ)) {
         result = PRECAST_PAGE_REPLACED;
       }
       forget(&place, address);

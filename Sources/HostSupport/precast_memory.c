@@ -80,19 +80,35 @@ int precast_release(uint64_t address, size_t size) {
   return munmap(pointer(address), size) == 0 ? 0 : -errno;
 }
 
-int precast_map_artifact(int fd, uint64_t offset, size_t size, size_t text_size, uint64_t *address) {
-  // Two calls: all of it, then the text's protection. Reserving first and mapping text and rest
-  // separately would take three, and mapping executable first and taking the right away from the
-  // rest would leave metadata executable for a moment.
-  char *p = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, (off_t)offset);
-  if (p == MAP_FAILED) return -errno;
-  if (mprotect(p, text_size, PROT_READ | PROT_EXEC) != 0) {
-    int error = errno;
-    munmap(p, size);
-    return -error;
+static int protect_parts(char *p, const struct precast_artifact_parts *parts) {
+  if (mprotect(p, parts->text_size, PROT_READ | PROT_EXEC) != 0) return -errno;
+  size_t page = precast_page_size();
+  if (parts->data_start < parts->file_size &&
+      mprotect(p + parts->data_start, parts->file_size - parts->data_start, PROT_READ | PROT_WRITE) != 0) {
+    return -errno;
   }
-  *address = (uint64_t)(uintptr_t)p;
-  return 0;
+  // The file's last page ends in zeros, and the first of what follows are there.
+  size_t end = (parts->file_size + page - 1) & ~(page - 1);
+  if (parts->memory_size <= end) return 0;
+  return precast_map_zero((uint64_t)(uintptr_t)p + end, parts->memory_size - end);
+}
+
+int precast_map_artifact(int fd, uint64_t offset, const struct precast_artifact_parts *parts, uint64_t *address) {
+  // Two calls where nothing is writable: all of it, then the text's protection. Reserving first and mapping text and
+  // rest separately would take three, and mapping executable first and taking the right away from the rest would
+  // leave metadata executable for a moment. What lies behind the file's end is mapped with it, to have the
+  // addresses, and replaced.
+  bool is_fixed = *address != 0;
+  char *p = mmap(
+      pointer(*address), parts->memory_size, PROT_READ, MAP_PRIVATE | (is_fixed ? MAP_FIXED : 0), fd, (off_t)offset);
+  if (p == MAP_FAILED) return -errno;
+  int result = protect_parts(p, parts);
+  if (result == 0) {
+    *address = (uint64_t)(uintptr_t)p;
+  } else if (!is_fixed) {
+    munmap(p, parts->memory_size);
+  }
+  return result;
 }
 
 int precast_open_for_reading(const char *path) {

@@ -6,8 +6,10 @@
 // the text is entered in the process's map from pc to code and its unwind tables are registered,
 // neither of which looks at them.
 //
-//      file     | first page | .text | .eh_frame, .wasmtime.*, .rodata.wasm, symbols, ... |
-//      memory                | r-x   | r--                                                |
+//      file     | first page | .text | .eh_frame, .wasmtime.*, .rodata.wasm, symbols, ... | .data |
+//      memory                | r-x   | r--                                                | rw-   | .bss rw- |
+//
+// Writable data is in artifacts that have code of other compilers linked in; it takes another call or two.
 //
 // A loaded artifact keeps a descriptor of its file. Memories' images are mapped later from it, copy-on-write; it gives
 // the artifact's bytes, first page included, to whoever wants to store them; and the signal handler asks it whether the
@@ -94,8 +96,10 @@ public final class LoadedArtifact: Sendable {
     try result.get()
   }
 
-  private init(
-    _ file: consuming FileDescriptor, path: String?, host: CompilerSettings, verification: Verification
+  /// Maps and enters an artifact; at `reservation`, if its code was linked for those addresses.
+  init(
+    _ file: consuming FileDescriptor, path: String?, at reservation: consuming AddressReservation? = nil,
+    host: CompilerSettings, verification: Verification
   ) throws(LoadError) {
     let header = try file.readHeader(path: path)
     do throws(ArtifactError) { try header.record.check(host: host) } catch { throw LoadError(error, path: path) }
@@ -114,7 +118,7 @@ public final class LoadedArtifact: Sendable {
         message: "the text is at \(text.offset), which is not on a page of this system's \(precast_page_size()) bytes")
     }
 
-    let mapping = try Mapping(file: file, offset: text.offset, size: size, textSize: textSize, path: path)
+    let mapping = try ArtifactMapping(file: file, header: header, at: reservation, path: path)
     let restStart = unsafe UnsafeRawPointer(bitPattern: mapping.address + UInt(textSize))!
     let pages = unsafe PageGuard(header.engine, rest: restStart)
     let rest = unsafe ByteRegion(base: restStart, count: size - textSize, pages: pages.pointer)
@@ -132,6 +136,7 @@ public final class LoadedArtifact: Sendable {
     var description = unsafe precast_code(
       text_start: UInt64(mapping.address), text_end: UInt64(mapping.address) + text.size,
       mapping_end: UInt64(mapping.address) + UInt64(size),
+      data_start: header.engine.writable.map { UInt64(mapping.address) + ($0.offset - text.offset) } ?? 0,
       traps: traps?.baseAddress.assumingMemoryBound(to: UInt8.self), traps_size: UInt64(traps?.count ?? 0),
       pages: pages.pointer, file: file.number, file_size: header.fileSize, damaged: 0,
       owner: Unmanaged.passRetained(box).toOpaque())
@@ -237,34 +242,5 @@ extension LoadedArtifact {
     defer { precast_code_read_end(token) }
     guard let owner = unsafe precast_code_read_find(UInt64(pc))?.pointee.owner else { return nil }
     return unsafe Unmanaged<WeakBox>.fromOpaque(owner).takeUnretainedValue().artifact
-  }
-}
-
-/// A mapped artifact with one owner.
-private struct Mapping: ~Copyable {
-  let address: UInt
-  let size: Int
-
-  init(file: borrowing FileDescriptor, offset: UInt64, size: Int, textSize: Int, path: String?) throws(LoadError) {
-    var address: UInt64 = 0
-    let result = unsafe precast_map_artifact(file.number, offset, size, textSize, &address)
-    if result == -EACCES || result == -EPERM {
-      throw LoadError(
-        kind: .cannotRead(errno: -result), path: path,
-        message:
-          "could not map the text for execution: the file system is mounted noexec, or a security policy forbids it")
-    }
-    if result != 0 { throw .system(-result, "map the file's \(size) bytes", path: path, requesting: size) }
-    self.address = UInt(address)
-    self.size = size
-  }
-
-  deinit { _ = precast_release(UInt64(address), size) }
-
-  /// Gives the mapping up without unmapping it.
-  consuming func take() -> UInt {
-    let address = address
-    discard self
-    return address
   }
 }

@@ -72,12 +72,15 @@ public enum ArtifactVerification {
     if let error = checking.firstError { throw error }
     let digest = unsafe BuildID.digest(of: FileContents(head: head, body: body))
     guard digest == header.buildID else {
+      let names = [SectionKind.text, .dataImage].map(\.name)
+      let uncovered =
+        header.extent(of: .data).size == 0
+        ? names.joined(separator: " or ") : names.joined(separator: ", ") + " or \(SectionKind.data.name)"
       throw ArtifactError(
         .damaged, section: SectionKind.buildID.name,
         offset: UInt64(ArtifactHeader.digestOffset - ArtifactHeader.noteOffset),
         message: "the contents have the digest \(BuildID.hexadecimal(digest)), not "
-          + "\(BuildID.hexadecimal(header.buildID)): \(SectionKind.text.name) or \(SectionKind.dataImage.name) was changed"
-      )
+          + "\(BuildID.hexadecimal(header.buildID)): \(uncovered) was changed")
     }
     try artifact.checkStructure()
   }

@@ -216,7 +216,7 @@ import Testing
   }
 
   @Test func anotherVersionsArtifactIsExplained() throws {
-    try patched("other.cwasm", at: 392 + 8, [1, 0, 0, 0])
+    try patched("other.cwasm", at: 560 + 8, [1, 0, 0, 0])
     let outcome = try Command.run("inspect", "other.cwasm", in: folder)
     #expect(outcome.status == 0 && outcome.errors == "")
     for word in ["format_version is 1 ", "what to do: compile", "precast-baseline", ".wasmtime.traps", "LOAD"] {
@@ -231,7 +231,7 @@ import Testing
   }
 
   @Test func aDamagedArtifactIsExplainedAndIsAnError() throws {
-    try patched("damaged.cwasm", at: 392 + 16, [1])
+    try patched("damaged.cwasm", at: 560 + 16, [1])
     let outcome = try Command.run("inspect", "damaged.cwasm", in: folder)
     #expect(outcome.status == 1)
     #expect(outcome.text.contains("what to do: get another copy") && outcome.text.contains(".wasmtime.info"))
@@ -239,7 +239,7 @@ import Testing
   }
 
   @Test func otherELFFilesAreToldAndOutlined() throws {
-    try patched("runtime.cwasm", at: 392, [0])
+    try patched("runtime.cwasm", at: 560, [0])
     var object = try Data(contentsOf: URL(fileURLWithPath: "/bin/true"))
     object.replaceSubrange(16..<18, with: [1, 0])
     try folder.write("object.o", object)

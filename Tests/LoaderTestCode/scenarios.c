@@ -188,8 +188,10 @@ static bool map_code(struct mapped *m) {
   if (m->file < 0 || ftruncate(m->file, (off_t)m->size) != 0) return false;
   if (pwrite(m->file, lt_text_start, (size_t)(lt_text_end - lt_text_start), 0) < 0) return false;
   if (pwrite(m->file, "tables", 6, (off_t)m->text_size) < 0) return false;
-  uint64_t address;
-  if (precast_map_artifact(m->file, 0, m->size, m->text_size, &address) != 0) return false;
+  uint64_t address = 0;
+  struct precast_artifact_parts parts = {
+      .file_size = m->size, .text_size = m->text_size, .data_start = m->size, .memory_size = m->size};
+  if (precast_map_artifact(m->file, 0, &parts, &address) != 0) return false;
   m->text = (char *)(uintptr_t)address;
   struct precast_code code = {
       .text_start = address, .text_end = address + m->text_size, .mapping_end = address + m->size, .file = -1,

@@ -23,7 +23,8 @@ import Testing
     result: Int32, code: UnsafeMutablePointer<precast_code>?
   ) {
     var code = precast_code(
-      text_start: range.lowerBound, text_end: range.upperBound, mapping_end: 0, traps: nil, traps_size: 0, pages: nil,
+      text_start: range.lowerBound, text_end: range.upperBound, mapping_end: 0, data_start: 0, traps: nil,
+      traps_size: 0, pages: nil,
       file: -1, file_size: 0, damaged: 0, owner: owner)
     var registered: UnsafeMutablePointer<precast_code>?
     let result = precast_code_register(&code, nil, &registered)
@@ -105,7 +106,8 @@ import Testing
     let base: UInt64 = 0x1600_0000_0000
     for (text, size) in [(UInt64(0x1000), UInt64(0x3000)), (0x1000, 300 << 20), (5 << 20, 9 << 20)] {
       var code = precast_code(
-        text_start: base, text_end: base + text, mapping_end: base + size, traps: nil, traps_size: 0, pages: nil,
+        text_start: base, text_end: base + text, mapping_end: base + size, data_start: 0, traps: nil, traps_size: 0,
+        pages: nil,
         file: -1,
         file_size: 0, damaged: 0, owner: nil)
       var registered: UnsafeMutablePointer<precast_code>?
@@ -123,7 +125,8 @@ import Testing
       #expect(place(base + size - 1) == nil)
     }
     var wrong = precast_code(
-      text_start: base, text_end: base + 0x2000, mapping_end: base + 0x1000, traps: nil, traps_size: 0, pages: nil,
+      text_start: base, text_end: base + 0x2000, mapping_end: base + 0x1000, data_start: 0, traps: nil, traps_size: 0,
+      pages: nil,
       file: -1,
       file_size: 0, damaged: 0, owner: nil)
     var registered: UnsafeMutablePointer<precast_code>?
@@ -169,7 +172,8 @@ import Testing
     let owner = Owner(start: base)
     let released = owner.released
     var code = precast_code(
-      text_start: base, text_end: base + 4096, mapping_end: 0, traps: nil, traps_size: 0, pages: nil, file: -1,
+      text_start: base, text_end: base + 4096, mapping_end: 0, data_start: 0, traps: nil, traps_size: 0, pages: nil,
+      file: -1,
       file_size: 0,
       damaged: 0, owner: Unmanaged.passRetained(owner).toOpaque())
     var registered: UnsafeMutablePointer<precast_code>?
@@ -199,7 +203,8 @@ import Testing
     let owner = Owner(start: base)
     let released = owner.released
     var code = precast_code(
-      text_start: base, text_end: base + 4096, mapping_end: 0, traps: nil, traps_size: 0, pages: nil, file: -1,
+      text_start: base, text_end: base + 4096, mapping_end: 0, data_start: 0, traps: nil, traps_size: 0, pages: nil,
+      file: -1,
       file_size: 0,
       damaged: 0, owner: Unmanaged.passRetained(owner).toOpaque())
     var registered: UnsafeMutablePointer<precast_code>?
@@ -278,7 +283,8 @@ import Testing
             let owner = UnsafeMutableRawPointer.allocate(byteCount: 64, alignment: 8)
             owner.storeBytes(of: start, as: UInt64.self)
             var code = precast_code(
-              text_start: start, text_end: start + 0x2000, mapping_end: 0, traps: nil, traps_size: 0, pages: nil,
+              text_start: start, text_end: start + 0x2000, mapping_end: 0, data_start: 0, traps: nil, traps_size: 0,
+              pages: nil,
               file: -1,
               file_size: 0, damaged: 0, owner: owner)
             var registered: UnsafeMutablePointer<precast_code>?

@@ -125,8 +125,7 @@ public struct ArtifactExplanation: Sendable {
 
   // The head of `.wasmtime.engine`, which is the same in all versions as far as its compiler and settings.
   private func describeRecord(_ report: Report) {
-    guard let record = try? file.slice(ArtifactHeader.engineOffset, file.count - ArtifactHeader.engineOffset),
-      (try? record.u64(0)) == EngineSection.magic
+    guard let start = ArtifactHeader.recordOffset(file), let record = try? file.slice(start, file.count - start)
     else { return }
     report.line("record, as far as it can be read")
     if let version = try? record.u32(8) { report.field("format version", .number(version)) }

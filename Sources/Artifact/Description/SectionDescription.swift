@@ -14,7 +14,7 @@ extension SectionKind {
   /// Whether the section's description has a form for scripts.
   public var isDescribedAsJSON: Bool {
     switch self {
-    case .stackMap, .exceptions: false
+    case .stackMap, .exceptions, .readOnlyData, .data: false
     default: true
     }
   }
@@ -35,10 +35,12 @@ extension Artifact {
   public func describe(
     _ kind: SectionKind, _ format: DescriptionFormat, to output: TextOutput
   ) throws(ArtifactError) {
-    guard let bytes = try section(kind) else { throw .damaged(kind, 0, "the artifact has no such section") }
+    guard header.extent(of: kind).size > 0, let bytes = kind == .bss ? ByteRegion(emptyIn: kind) : try section(kind)
+    else { throw .damaged(kind, 0, "the artifact has no such section") }
     let extent = header.extent(of: kind)
     let report = Report(output, format, size: extent.size)
-    report.line("\(kind.name): \(extent.size) bytes at file offset \(hexadecimal(extent.offset))")
+    let place = kind == .bss ? "that start as zeros, behind the file, at" : "at file offset"
+    report.line("\(kind.name): \(extent.size) bytes \(place) \(hexadecimal(extent.offset))")
     if format == .json {
       report.field("section", .text(kind.name))
       report.field("offset", .number(extent.offset))
@@ -58,7 +60,8 @@ extension Artifact {
     case .strings, .sectionNames: report.strings(bytes)
     case .checksums: describeChecksums(bytes, report)
     case .dwarf: describeDebugInfo(bytes, report)
-    case .stackMap, .exceptions: report.hexDump(bytes)
+    case .stackMap, .exceptions, .readOnlyData, .data: report.hexDump(bytes)
+    case .bss: break
     }
     try report.end()
   }

@@ -26,8 +26,11 @@ struct precast_checked_pages {
   uint64_t count;
   /// Where `base` is in the file; for messages.
   uint64_t file_offset;
-  /// The data image, which has no checksums: whole pages, from `base`; where there is none, both are
+  /// Where writable data starts, which has no checksums and reaches to the end: a page, from `base`; where there is none,
   /// `size`.
+  uint64_t data_start;
+  /// The data image, which has no checksums: whole pages, from `base`; where there is none, both are
+  /// `data_start`.
   uint64_t image_start;
   uint64_t image_end;
   /// The section `.wasmtime.checksums`, from `base`.
@@ -43,7 +46,7 @@ struct precast_checked_pages {
 /// offsets from there. Nothing is read.
 void precast_checked_pages_init(
     struct precast_checked_pages *pages, const void *base, uint64_t size, uint64_t file_offset, uint64_t image_start,
-    uint64_t image_end, uint64_t table, uint64_t table_size);
+    uint64_t image_end, uint64_t data_start, uint64_t table, uint64_t table_size);
 
 /// Gives back what was allocated. Nobody may be using `pages` any more.
 void precast_checked_pages_destroy(struct precast_checked_pages *pages);
@@ -82,8 +85,8 @@ static inline uint64_t precast_checked_pages_forgotten(const struct precast_chec
 /// Whether the table of checksums starts with what has to stand there. Async-signal-safe.
 bool precast_checked_pages_table_is_sound(const struct precast_checked_pages *pages);
 
-/// The checksum of the page at `offset` (from `base`, whole pages, outside the image) as its bytes are
-/// now; those of the table count as zeros. This is what the writer puts into the table.
+/// The checksum of the page at `offset` (from `base`, whole pages, outside the image and the data) as its bytes
+/// are now; those of the table count as zeros. This is what the writer puts into the table.
 /// Async-signal-safe.
 uint32_t precast_checked_pages_compute(const struct precast_checked_pages *pages, uint64_t offset);
 

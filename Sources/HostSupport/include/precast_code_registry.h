@@ -40,6 +40,8 @@ struct precast_code {
   uint64_t text_end;
   /// One past the last byte of the mapping, which begins with the text; 0 when nothing follows it.
   uint64_t mapping_end;
+  /// The first address of writable data, which is at the end of the mapping; 0 when there is none.
+  uint64_t data_start;
   /// The bytes of `.wasmtime.traps`; they must stay mapped while the code is registered.
   const uint8_t *traps;
   uint64_t traps_size;

@@ -43,9 +43,24 @@ int precast_remap(uint64_t old_address, size_t old_size, size_t size, uint64_t *
 /// Gives address space back.
 int precast_release(uint64_t address, size_t size);
 
-/// Maps an artifact from the start of its text to its end, `size` bytes from `offset`: the first
-/// `text_size` readable and executable, the rest readable. Nothing is ever writable.
-int precast_map_artifact(int fd, uint64_t offset, size_t size, size_t text_size, uint64_t *address);
+/// What an artifact is in memory, from the start of its text on; sizes in bytes, parts from the start.
+struct precast_artifact_parts {
+  /// Bytes of the file, to its end.
+  size_t file_size;
+  /// Whole pages, at the start: readable and executable.
+  size_t text_size;
+  /// Where writable data starts, on a page, up to the end of the file; `file_size` where the file has none.
+  size_t data_start;
+  /// Bytes in memory: what is beyond the file is writable too, and zero at first. At least `file_size`.
+  size_t memory_size;
+};
+
+/// Maps an artifact from `offset` in its file, where its text starts: text readable and executable, writable data
+/// copy-on-write, the rest readable. Nothing is ever writable and executable, or was before.
+///
+/// With `*address` not 0, it is mapped there, over a reservation that the caller has made; after a failure the
+/// reservation's contents are whatever they are.
+int precast_map_artifact(int fd, uint64_t offset, const struct precast_artifact_parts *parts, uint64_t *address);
 
 /// Opens a file for reading: close-on-exec, and without waiting for somebody at the other end of a
 /// pipe. Returns a descriptor or a negative errno.

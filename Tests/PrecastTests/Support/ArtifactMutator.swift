@@ -132,7 +132,8 @@ struct ArtifactMutator {
       for header in ArtifactHeader.programHeaders(moved) {
         let at = Int(ELF.headerSize) + header.index * Int(ELF.programHeaderSize)
         for offset in [8, 16, 24] { store(&bytes, at + offset, 8, header.offset) }
-        for offset in [32, 40] { store(&bytes, at + offset, 8, header.size) }
+        store(&bytes, at + 32, 8, header.fileSize)
+        store(&bytes, at + 40, 8, header.memorySize)
       }
       repairSectionHeaders(&bytes, moved)
     }

@@ -1,0 +1,85 @@
+// The mapping of an artifact's file, while it is being loaded.
+//
+// Either anywhere, as the kernel likes, or at the addresses that the code was linked for: those have been reserved
+// before it was linked, so that nobody else could take them meanwhile, and the mapping replaces the reservation.
+
+import CPrecastHost
+import Glibc
+import PrecastArtifact
+
+/// Address space at which an artifact is to be mapped, with one owner.
+struct AddressReservation: ~Copyable {
+  let address: UInt
+  let size: Int
+
+  /// Reserves whole pages, anywhere.
+  init(size: Int) throws(LoadError) {
+    var address: UInt64 = 0
+    let result = unsafe precast_reserve(size, &address)
+    guard result == 0 else { throw .system(-result, "reserve \(size) bytes of address space", requesting: size) }
+    self.address = UInt(address)
+    self.size = size
+  }
+
+  deinit { _ = precast_release(UInt64(address), size) }
+
+  /// Gives the addresses up, but for the first `kept` bytes, which are the caller's from now on.
+  consuming func keep(_ kept: Int) {
+    if kept < size { _ = precast_release(UInt64(address) + UInt64(kept), size - kept) }
+    discard self
+  }
+}
+
+/// A mapped artifact with one owner.
+struct ArtifactMapping: ~Copyable {
+  /// Where the text starts.
+  let address: UInt
+  /// Bytes in memory, whole pages.
+  let size: Int
+
+  /// Maps `file` from its text on, anywhere or over the reservation, which is used up.
+  init(
+    file: borrowing FileDescriptor, header: ArtifactHeader, at reservation: consuming AddressReservation? = nil,
+    path: String?
+  ) throws(LoadError) {
+    let text = header.text.offset
+    let writable = header.engine.writable
+    let page = UInt64(precast_page_size())
+    let end = writable.map { $0.offset + $0.memorySize } ?? header.fileSize
+    // The header has checked that all of these lie in the file, in this order, or shortly behind its end.
+    guard let size = Int(exactly: (end - text + page - 1) & ~(page - 1)) else {
+      throw .system(ENOMEM, "map the file", path: path)
+    }
+    var parts = precast_artifact_parts(
+      file_size: Int(header.fileSize - text), text_size: Int(header.text.size),
+      data_start: Int((writable?.offset ?? header.fileSize) - text), memory_size: size)
+    var address: UInt64 = 0
+    let result: Int32
+    if let reservation {
+      guard size <= reservation.size else { throw .system(ENOMEM, "map \(size) bytes where room for fewer was made") }
+      address = UInt64(reservation.address)
+      result = unsafe precast_map_artifact(file.number, text, &parts, &address)
+      if result == 0 { reservation.keep(size) }
+    } else {
+      result = unsafe precast_map_artifact(file.number, text, &parts, &address)
+    }
+    if result == -EACCES || result == -EPERM {
+      throw LoadError(
+        kind: .cannotRead(errno: -result), path: path,
+        message:
+          "could not map the text for execution: the file system is mounted noexec, or a security policy forbids it")
+    }
+    if result != 0 { throw .system(-result, "map the file's \(size) bytes", path: path, requesting: size) }
+    self.address = UInt(address)
+    self.size = size
+  }
+
+  deinit { _ = precast_release(UInt64(address), size) }
+
+  /// Gives the mapping up without unmapping it.
+  consuming func take() -> UInt {
+    let address = address
+    discard self
+    return address
+  }
+}
