@@ -113,7 +113,7 @@ let package = Package(
     .target(name: "PrecastEmulator", dependencies: ["CUnicorn"], path: "Tests/Emulator", swiftSettings: settings),
     .testTarget(
       name: "InteropTests",
-      dependencies: ["PrecastEmulator", "PrecastMachineCode"],
+      dependencies: ["PrecastEmulator", "PrecastLinker", "PrecastArtifact", "PrecastMachineCode"],
       path: "Tests/InteropTests", exclude: ["C"]),
     .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),
     .target(name: "CLoaderTestCode", dependencies: ["CPrecastHost"], path: "Tests/LoaderTestCode"),

@@ -336,6 +336,8 @@ void precast_emulator_forget(void *saved) { library.uc_context_free(saved); }
 
 struct precast_emulator_stop precast_emulator_run(struct precast_emulator *emulator, uint64_t pc) {
   emulator->has_stop = false;
+  // Whatever led out of the code before has arrived.
+  emulator->branch_type = 0;
   // A run never ends by reaching an address: that would have to be known when code is translated. This one cannot be
   // one.
   uint64_t until = UINT64_MAX & ~(uint64_t)3;

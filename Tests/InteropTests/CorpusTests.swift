@@ -20,4 +20,13 @@ struct CorpusTests {
     let program = try SystemLinkedObjects(Corpus.objects(variant))
     try Corpus.check(perform: program.perform)
   }
+
+  @Test(
+    "random programs linked by the system's linker for AArch64 do what the native library does", .emulated,
+    .enabled(if: hasTool("aarch64-linux-gnu-ld")), arguments: 0..<6 as Range<UInt64>)
+  func randomPrograms(seed: UInt64) throws {
+    let program = try RandomProgram(seed: seed).compiled(for: .aarch64, seed: seed)
+    #expect(Set(program.expected).count > 1)
+    try Corpus.check(RandomProgram.calls, program.expected, perform: SystemLinkedObjects(program.objects).perform)
+  }
 }

@@ -89,18 +89,17 @@ struct CompiledObjects: Sendable {
   var objects: [(name: String, bytes: [UInt8])]
 
   /// Compiles C sources, all in one run of the compiler.
-  init(_ sources: [String], in folder: String, _ variant: Variant) throws {
+  init(
+    _ sources: [String], in folder: String, _ variant: Variant,
+    _ warnings: [String] = ["-Wall", "-Werror", "-Wno-parentheses"]
+  ) throws {
     let output = try TemporaryFolder()
-    let command =
-      variant.machine == .x86_64 || variant.compiler == .gcc
-      ? variant.compiler.command(for: variant.machine)
-      : variant.compiler.command(for: variant.machine)
+    let command = variant.compiler.command(for: variant.machine)
     let common = [
-      "-c", "-ffreestanding", "-fno-builtin", "-ffp-contract=off", "-fno-stack-protector", "-Wall", "-Werror",
-      "-Wno-parentheses",
+      "-c", "-ffreestanding", "-fno-builtin", "-ffp-contract=off", "-fno-stack-protector",
     ]
     try run(
-      command[0], Array(command.dropFirst()) + common + variant.flags + sources.map { "\(folder)/\($0)" },
+      command[0], Array(command.dropFirst()) + common + warnings + variant.flags + sources.map { "\(folder)/\($0)" },
       in: output.path)
     objects = try sources.map { source in
       let name = String(source.dropLast(2)) + ".o"
