@@ -4,6 +4,7 @@ import Precast
 import PrecastArtifact
 import PrecastCompiler
 import PrecastLoader
+import PrecastMachineCode
 import PrecastWasm
 
 /// The version that `precast --version` prints.
@@ -12,10 +13,11 @@ let precastVersion = "0.1.0"
 enum Backend {
   /// Compiles a module and writes the artifact, or an object as it is asked for; adds the steps to the timings.
   static func compile(
-    _ wasm: WasmBinary, settings: CompilerSettings, threads: Int?, object: ObjectOptions?, to output: String,
-    _ timings: inout Timings, progress: ProgressLine
+    _ wasm: WasmBinary, settings: CompilerSettings, threads: Int?, object: ObjectOptions?,
+    testingLayout: TextLayoutTesting, to output: String, _ timings: inout Timings, progress: ProgressLine
   ) throws(CompilerError) {
     var compiler = Compiler(settings: settings, threads: threads)
+    compiler.testingLayout = testingLayout
     compiler.onProgress = { progress.update(done: $0, of: $1) }
     let statistics =
       if let object {

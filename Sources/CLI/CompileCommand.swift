@@ -56,6 +56,9 @@ struct CompileCommand: ParsableCommand {
   @Flag(help: "Print on standard error how long each step took.")
   var timings = false
 
+  @OptionGroup(visibility: .hidden)
+  var testing: TestingOptions
+
   func validate() throws {
     if target != "x86_64" { throw ValidationError("unknown target '\(target)'; known: x86_64") }
     if output?.isEmpty == true { throw ValidationError("the name of the output is empty") }
@@ -78,8 +81,8 @@ struct CompileCommand: ParsableCommand {
     do {
       try ProgressLine.during("compiling \(input.printable)") { line in
         try Backend.compile(
-          wasm, settings: settings, threads: threads, object: emit == .object ? options : nil, to: output, &timings,
-          progress: line)
+          wasm, settings: settings, threads: threads, object: emit == .object ? options : nil,
+          testingLayout: testing.layout, to: output, &timings, progress: line)
       }
     } catch CompilerError.writer(let error) {
       throw Failure("\(output): could not \(error.operation): \(error.message)")

@@ -6,7 +6,7 @@
 
 public import PrecastArtifact
 public import PrecastArtifactWriter
-import PrecastMachineCode
+public import PrecastMachineCode
 public import PrecastWasm
 
 #if canImport(Glibc)
@@ -81,6 +81,9 @@ public struct Compiler: Sendable {
   public var settings: CompilerSettings
   /// Number of threads; as many as there are processors if nil.
   public var threads: Int?
+  /// For tests: a layout that makes a small text behave like a large one. An artifact made with it says so in its compiler's
+  /// version, and a cache takes none such. Objects are not laid out and ignore it.
+  public var testingLayout = TextLayoutTesting()
   /// Called from one thread at a time with the bytes of function bodies compiled so far, and of all.
   public var onProgress: (@Sendable (_ done: Int, _ total: Int) -> Void)?
 
@@ -160,10 +163,11 @@ public struct Compiler: Sendable {
   ) throws(CompilerError) {
     var clock = Stopwatch()
     let (environment, chunks) = try compileFunctions(binary, bindings: [], &clock, &statistics)
-    let layout = try TextLayout(environment: environment, chunks: chunks)
+    let layout = try TextLayout(environment: environment, chunks: chunks, testing: testingLayout)
     statistics.layout = clock.lap()
     statistics.textSize = layout.textSize
     var input = input(environment)
+    if testingLayout.isActive { input.record.compilerVersion += "+testing-layout" }
     layout.fill(&input)
     do {
       try write(input)

@@ -15,9 +15,13 @@ final class TextLayout {
   /// The most that a text may have: text offsets have 32 bits, and the last page has to fit too.
   static let maximumTextSize = Int(UInt32.max) - (1 << 20)
 
-  init(environment: ModuleEnvironment, chunks: [CompiledChunk]) throws(CompilerError) {
+  init(
+    environment: ModuleEnvironment, chunks: [CompiledChunk], testing: TextLayoutTesting = TextLayoutTesting()
+  ) throws(CompilerError) {
     let stubs = StubAssembly(environment: environment, chunks: chunks)
-    builder = TextSectionBuilder(architecture: .x86_64, symbolCount: stubs.symbolCount)
+    var options = TextSectionOptions()
+    options.testing = testing
+    builder = TextSectionBuilder(architecture: .x86_64, symbolCount: stubs.symbolCount, options: options)
     var index = UInt32(environment.module.importedFunctionCount)
     for chunk in chunks {
       for k in 0..<chunk.functions.count {

@@ -38,6 +38,24 @@ import Testing
     #expect(try folder.read("f.o") != folder.read("guest.o"))
   }
 
+  // A layout for tests computes the same, says what it is, and is not offered to users.
+  @Test func layoutsForTestsSayThatTheyAre() throws {
+    try folder.add("guest.wasm")
+    let options = ["--testing-force-veneers", "--testing-branch-reach", "65536", "--testing-text-padding", "1000"]
+    #expect(try Command.run("compile", "guest.wasm", in: folder).status == 0)
+    let arguments = ["compile", "guest.wasm", "-o", "far.cwasm"] + options
+    let outcome = try Command.run(arguments, in: folder)
+    #expect(outcome.status == 0 && outcome.output.isEmpty && outcome.errors == "")
+    #expect(try folder.read("far.cwasm").count > folder.read("guest.cwasm").count + 10_000)
+    #expect(try Command.run("run", "far.cwasm", "exit", "5", in: folder).status == 5)
+    #expect(try Command.run("inspect", "far.cwasm", in: folder).text.contains("+testing-layout"))
+    #expect(try !Command.run("inspect", "guest.cwasm", in: folder).text.contains("testing"))
+    #expect(try !Command.run("compile", "--help", in: folder).text.contains("testing"))
+    for wrong in [["--testing-branch-reach", "0"], ["--testing-text-padding", "-1"]] {
+      #expect(try Command.run(["compile", "guest.wasm"] + wrong, in: folder).status != 0)
+    }
+  }
+
   @Test func anInputIsNeverReplaced() throws {
     try folder.add("guest.wasm")
     let before = try folder.read("guest.wasm")
