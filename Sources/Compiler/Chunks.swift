@@ -123,8 +123,14 @@ final class ChunkedCompilation: @unchecked Sendable {
   }
 
   private func work(onProgress: (@Sendable (Int) -> Void)?) {
+    var compiler = FunctionCompiler<X86_64Assembler>(environment: environment)
+    work(&compiler, onProgress: onProgress)
+  }
+
+  private func work<Machine: TargetMachine & ~Copyable>(
+    _ compiler: inout FunctionCompiler<Machine>, onProgress: (@Sendable (Int) -> Void)?
+  ) {
     var validator = FunctionValidator(module: environment.module, binary: environment.binary)
-    var compiler = FunctionCompiler(environment: environment)
     while true {
       let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
       // Chunks before a failed one go on: theirs may be the first error.
@@ -143,8 +149,8 @@ final class ChunkedCompilation: @unchecked Sendable {
     }
   }
 
-  private func compile(
-    _ range: Range<Int>, _ validator: inout FunctionValidator, _ compiler: inout FunctionCompiler
+  private func compile<Machine: TargetMachine & ~Copyable>(
+    _ range: Range<Int>, _ validator: inout FunctionValidator, _ compiler: inout FunctionCompiler<Machine>
   ) throws(CompilerError) -> CompiledChunk {
     compiler.beginChunk()
     var records = FlatBuffer<FunctionRecord>(capacity: range.count)
@@ -157,7 +163,7 @@ final class ChunkedCompilation: @unchecked Sendable {
       guard let record = compiler.compile() else {
         let function = "function \(environment.module.importedFunctionCount + body)"
         throw compiler.isTooLarge
-          ? .textTooLarge("\(function) would have more than \(FunctionCompiler.maximumChunkSize) bytes")
+          ? .textTooLarge("\(function) would have more than \(FunctionCompiler<Machine>.maximumChunkSize) bytes")
           : .internal("\(function) has a branch without a target")
       }
       records.append(record)

@@ -42,7 +42,7 @@ struct ModuleEnvironment: Sendable {
     self.module = module
     self.binary = binary
     self.settings = settings
-    signatures = SignatureTable(module.types)
+    signatures = SignatureTable(module.types, settings.architecture)
     let layout = ContextLayout(
       importedFunctions: module.importedFunctionCount, importedTables: module.importedTableCount,
       importedMemories: module.importedMemoryCount, importedGlobals: module.importedGlobalCount,

@@ -37,15 +37,21 @@ struct Signature: BitwiseCopyable {
 
 /// The signatures of a module's types. Shared by all compiler threads, never changed.
 struct SignatureTable: Sendable {
-  /// Registers of integer and reference arguments: rdi, rsi, r8, r9, r10, r11.
-  static let generalArguments: [UInt8] = [7, 6, 8, 9, 10, 11]
-  /// Registers of float and vector arguments: xmm6 to xmm11.
-  static let vectorArguments: [UInt8] = [6, 7, 8, 9, 10, 11]
+  /// Registers of integer and reference arguments. x86-64: rdi, rsi, r8, r9, r10, r11. AArch64: x0 to x7.
+  static func generalArguments(_ architecture: Architecture) -> [UInt8] {
+    architecture == .x86_64 ? [7, 6, 8, 9, 10, 11] : [0, 1, 2, 3, 4, 5, 6, 7]
+  }
+  /// Registers of float and vector arguments. x86-64: xmm6 to xmm11. AArch64: v0 to v7.
+  static func vectorArguments(_ architecture: Architecture) -> [UInt8] {
+    architecture == .x86_64 ? [6, 7, 8, 9, 10, 11] : [0, 1, 2, 3, 4, 5, 6, 7]
+  }
 
   let signatures: FixedBuffer<Signature>
   let locations: FixedBuffer<ValueLocation>
 
-  init(_ types: FunctionTypes) {
+  init(_ types: FunctionTypes, _ architecture: Architecture) {
+    let generalArguments = Self.generalArguments(architecture)
+    let vectorArguments = Self.vectorArguments(architecture)
     var signatures: [Signature] = []
     var locations: [ValueLocation] = []
     signatures.reserveCapacity(types.count)
@@ -57,11 +63,11 @@ struct SignatureTable: Sendable {
       var offset: UInt32 = 0
       for i in 0..<type.parameterCount {
         let value = types.pool[Int(type.parameterStart + i)]
-        if value.isFloatOrVector, vector < Self.vectorArguments.count {
-          locations.append(.init(kind: .vector, type: value, register: Self.vectorArguments[vector], offset: 0))
+        if value.isFloatOrVector, vector < vectorArguments.count {
+          locations.append(.init(kind: .vector, type: value, register: vectorArguments[vector], offset: 0))
           vector += 1
-        } else if !value.isFloatOrVector, general < Self.generalArguments.count {
-          locations.append(.init(kind: .general, type: value, register: Self.generalArguments[general], offset: 0))
+        } else if !value.isFloatOrVector, general < generalArguments.count {
+          locations.append(.init(kind: .general, type: value, register: generalArguments[general], offset: 0))
           general += 1
         } else {
           locations.append(.init(kind: .stack, type: value, register: 0, offset: offset))

@@ -135,7 +135,7 @@ struct SignatureTests {
         parameters: Array(repeating: i32, count: 8) + Array(repeating: f64, count: 7), results: [f64, i32, f64],
         code: [0x00]))
     let module = try WasmModule(decoding: builder.binary)
-    let table = SignatureTable(module.types)
+    let table = SignatureTable(module.types, .x86_64)
     let signature = table.signatures[0]
     #expect((0..<6).map { table.parameter(signature, $0).register } == [7, 6, 8, 9, 10, 11])
     #expect((6..<8).map { table.parameter(signature, $0).offset } == [0, 8])

@@ -1,4 +1,4 @@
-// Linear memory and globals.
+// Linear memory on x86-64.
 //
 // Where address space is reserved for all that a 32-bit index and an offset below the guard's size can
 // reach, an access is one instruction, and its fault is the bounds check. An offset beyond the guard, and
@@ -8,7 +8,7 @@ import PrecastArtifact
 import PrecastMachineCode
 import PrecastWasm
 
-extension FunctionCompiler {
+extension FunctionCompiler where Machine == X86_64Assembler {
   /// An operand in memory, and the registers to release after its use.
   struct MemoryAccess {
     var address: Address
@@ -172,48 +172,5 @@ extension FunctionCompiler {
     }
     asm.shift(.shr, .b64, register, immediate: 16)
     push(register, .i32)
-  }
-
-  // MARK: Globals
-
-  private mutating func globalAddress(_ place: GlobalPlace, scratch: Register?) -> Address {
-    if place.isIndirect, let scratch {
-      asm.load(.b64, dst: scratch, from: Address(base: Self.ctx, displacement: place.offset))
-      return Address(base: scratch, displacement: 0)
-    }
-    return Address(base: Self.ctx, displacement: place.offset)
-  }
-
-  mutating func globalGet(_ op: Operator) {
-    let place = environment.globals[Int(op.a)]
-    if place.type.isFloatOrVector {
-      let scratch: Register? = place.isIndirect ? allocate() : nil
-      let register = vectorDestination ?? allocateVector()
-      loadVector(register, place.type, globalAddress(place, scratch: scratch))
-      if let scratch { release(scratch) }
-      push(register, place.type)
-    } else {
-      let register = destination ?? allocate()
-      asm.load(Self.size(place.type), dst: register, from: globalAddress(place, scratch: register))
-      push(register, place.type)
-    }
-  }
-
-  mutating func globalSet(_ op: Operator) {
-    let place = environment.globals[Int(op.a)]
-    let value = pop()
-    let scratch: Register? = place.isIndirect ? allocate() : nil
-    if place.type.isFloatOrVector {
-      let register = readVector(value)
-      storeVector(register, place.type, globalAddress(place, scratch: scratch))
-      release(register)
-    } else if value.kind == .constant {
-      storeConstant(value.bits, place.type, globalAddress(place, scratch: scratch))
-    } else {
-      let register = read(value)
-      asm.store(Self.size(place.type), to: globalAddress(place, scratch: scratch), src: register)
-      release(register)
-    }
-    if let scratch { release(scratch) }
   }
 }

@@ -7,18 +7,18 @@ import PrecastArtifact
 import PrecastMachineCode
 import PrecastWasm
 
-extension FunctionCompiler {
+extension FunctionCompiler where Machine: ~Copyable {
   // MARK: Registers and slots
 
   /// Makes the register of a local hold its value.
   @inline(__always) mutating func load(_ home: LocalHome) {
     let bit: RegisterSet = 1 << UInt32(home.bit)
     if inRegisters & bit == 0 {
-      let address = Address(base: .rbp, displacement: home.slot)
+      let address = Machine.frame(home.slot)
       if home.bit < 16 {
         asm.load(Self.size(home.type), dst: Register(number: home.bit), from: address)
       } else {
-        loadVector(XMMRegister(number: home.bit &- 16), home.type, address)
+        loadVector(VectorRegister(number: home.bit &- 16), home.type, address)
       }
       inRegisters |= bit
     }
@@ -31,11 +31,11 @@ extension FunctionCompiler {
       let bit = UInt8(rest.trailingZeroBitCount)
       rest &= rest &- 1
       let home = locals[Int(localOfBit[Int(bit)])]
-      let address = Address(base: .rbp, displacement: home.slot)
+      let address = Machine.frame(home.slot)
       if bit < 16 {
         asm.store(Self.size(home.type), to: address, src: Register(number: bit))
       } else {
-        storeVector(XMMRegister(number: bit - 16), home.type, address)
+        storeVector(VectorRegister(number: bit - 16), home.type, address)
       }
       inSlots |= 1 << UInt32(bit)
     }
@@ -114,7 +114,7 @@ extension FunctionCompiler {
         if home.bit < 16 {
           move(value, to: Register(number: home.bit))
         } else {
-          move(value, to: XMMRegister(number: home.bit - 16))
+          move(value, to: VectorRegister(number: home.bit - 16))
         }
         release(value)
         inRegisters |= bit
@@ -128,12 +128,12 @@ extension FunctionCompiler {
     }
     if home.slot != 0 {
       switch value.kind {
-      case .constant: storeConstant(value.bits, value.type, Address(base: .rbp, displacement: home.slot))
+      case .constant: Machine.storeConstant(&self, value.bits, value.type, Machine.frame(home.slot))
       case .local where value.index == op.a: break
       default:
         if value.type.isFloatOrVector {
           let register = readVector(value)
-          storeVector(register, value.type, Address(base: .rbp, displacement: home.slot))
+          storeVector(register, value.type, Machine.frame(home.slot))
           if isTee {
             pushCopy(of: value, in: register)
             return
@@ -141,7 +141,7 @@ extension FunctionCompiler {
           release(register)
         } else {
           let register = read(value)
-          asm.store(Self.size(home.type), to: Address(base: .rbp, displacement: home.slot), src: register)
+          asm.store(Self.size(home.type), to: Machine.frame(home.slot), src: register)
           if isTee {
             pushCopy(of: value, in: register)
             return
@@ -169,7 +169,7 @@ extension FunctionCompiler {
     }
   }
 
-  private mutating func pushCopy(of value: StackValue, in register: XMMRegister) {
+  private mutating func pushCopy(of value: StackValue, in register: VectorRegister) {
     if isTemporary(register) {
       push(register, value.type)
     } else {

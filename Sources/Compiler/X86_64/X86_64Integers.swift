@@ -1,20 +1,11 @@
-// Integer arithmetic: constants fold, results go where the next operator wants them, and what the machine does in fixed
+// Integer arithmetic on x86-64: constants fold, results go where the next operator wants them, and what the machine does in fixed
 // registers (division, shifts by a variable) claims them.
 
 import PrecastArtifact
 import PrecastMachineCode
 import PrecastWasm
 
-extension FunctionCompiler {
-  @inline(__always) static func type(_ size: OperandSize) -> ValueType { size == .b32 ? .i32 : .i64 }
-
-  /// The constant as a sign-extended 32-bit immediate, if it is one.
-  @inline(__always) static func immediate(_ value: StackValue, _ size: OperandSize) -> Int32? {
-    guard value.kind == .constant else { return nil }
-    if size == .b32 { return Int32(truncatingIfNeeded: Int64(bitPattern: value.bits)) }
-    return Int32(exactly: Int64(bitPattern: value.bits))
-  }
-
+extension FunctionCompiler where Machine == X86_64Assembler {
   // MARK: Addition, subtraction, logic
 
   mutating func add(_ size: OperandSize) {
@@ -83,30 +74,6 @@ extension FunctionCompiler {
     push(register, Self.type(size))
   }
 
-  /// Pushes a popped value again.
-  mutating func repush(_ value: StackValue, _ type: ValueType) {
-    var value = value
-    value.type = type
-    if value.kind == .slot, Int(value.index) != stack.count {
-      // A slot belongs to its position, and this one was another's.
-      let register = allocate()
-      move(value, to: register)
-      push(register, type)
-      return
-    }
-    switch value.kind {
-    case .local: reference(value.index)
-    case .register: generalOwners[Int(value.number)] = UInt32(truncatingIfNeeded: stack.count)
-    case .vector: vectorOwners[Int(value.number)] = UInt32(truncatingIfNeeded: stack.count)
-    default: break
-    }
-    stack.append(value)
-  }
-
-  @inline(__always) static func truncated(_ bits: UInt64, _ size: OperandSize) -> UInt64 {
-    size == .b32 ? bits & 0xFFFF_FFFF : bits
-  }
-
   mutating func subtract(_ size: OperandSize) {
     let right = pop()
     let left = pop()
@@ -121,7 +88,8 @@ extension FunctionCompiler {
     combine(.sub, left, right, size, isCommutative: false)
   }
 
-  mutating func logic(_ op: AluOp, _ size: OperandSize) {
+  mutating func logic(_ operation: LogicOp, _ size: OperandSize) {
+    let op: AluOp = operation == .and ? .and : operation == .or ? .or : .xor
     var right = pop()
     var left = pop()
     if left.kind == .constant { swap(&left, &right) }
@@ -300,14 +268,25 @@ extension FunctionCompiler {
 
   // MARK: Shifts, counts, extensions
 
-  mutating func shift(_ op: ShiftOp, _ size: OperandSize) {
+  private static func operation(_ shift: Shift) -> ShiftOp {
+    switch shift {
+    case .left: .shl
+    case .rightSigned: .sar
+    case .rightUnsigned: .shr
+    case .rotateLeft: .rol
+    case .rotateRight: .ror
+    }
+  }
+
+  mutating func shift(_ shift: Shift, _ size: OperandSize) {
+    let op = Self.operation(shift)
     let count = pop()
     let left = pop()
     let type = Self.type(size)
     if count.kind == .constant {
       let amount = UInt8(count.bits & (size == .b32 ? 31 : 63))
       if left.kind == .constant {
-        pushConstant(Self.fold(op, left.bits, UInt64(amount), size), type)
+        pushConstant(Self.fold(shift, left.bits, UInt64(amount), size), type)
         return
       }
       if amount == 0 {
@@ -350,27 +329,6 @@ extension FunctionCompiler {
     asm.shiftCL(op, size, register)
     release(Register.rcx)
     push(register, type)
-  }
-
-  private static func fold(_ op: ShiftOp, _ bits: UInt64, _ count: UInt64, _ size: OperandSize) -> UInt64 {
-    if size == .b32 {
-      let value = UInt32(truncatingIfNeeded: bits)
-      let n = UInt32(count)
-      switch op {
-      case .shl: return UInt64(value << n)
-      case .shr: return UInt64(value >> n)
-      case .sar: return UInt64(UInt32(bitPattern: Int32(bitPattern: value) >> Int32(n)))
-      case .rol: return UInt64(n == 0 ? value : value << n | value >> (32 - n))
-      case .ror: return UInt64(n == 0 ? value : value >> n | value << (32 - n))
-      }
-    }
-    switch op {
-    case .shl: return bits << count
-    case .shr: return bits >> count
-    case .sar: return UInt64(bitPattern: Int64(bitPattern: bits) >> Int64(count))
-    case .rol: return count == 0 ? bits : bits << count | bits >> (64 - count)
-    case .ror: return count == 0 ? bits : bits >> count | bits << (64 - count)
-    }
   }
 
   mutating func countLeadingZeros(_ size: OperandSize) {
@@ -426,39 +384,5 @@ extension FunctionCompiler {
     let register = destination ?? allocate()
     asm.moveSignExtended(from: from, to: size, dst: register, src: source)
     push(register, Self.type(size))
-  }
-
-  mutating func wrap() {
-    let value = pop()
-    if value.kind == .constant {
-      pushConstant(value.bits & 0xFFFF_FFFF, .i32)
-      return
-    }
-    let register: Register
-    if value.kind == .slot {
-      register = destination ?? allocate()
-      asm.load(.b32, dst: register, from: slot(Int(value.index)))
-    } else {
-      let source = read(value)
-      release(source)
-      register = destination ?? allocate()
-      asm.mov(.b32, dst: register, src: source)
-    }
-    push(register, .i32)
-  }
-
-  mutating func extendUnsigned() {
-    let value = pop()
-    switch value.kind {
-    case .constant: pushConstant(value.bits & 0xFFFF_FFFF, .i64)
-    case .register where destination == nil:
-      push(Register(number: value.number), .i64)
-    default:
-      let source = read(value)
-      release(source)
-      let register = destination ?? allocate()
-      asm.mov(.b32, dst: register, src: source)
-      push(register, .i64)
-    }
   }
 }

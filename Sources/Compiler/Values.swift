@@ -10,7 +10,7 @@ import PrecastArtifact
 import PrecastMachineCode
 import PrecastWasm
 
-extension FunctionCompiler {
+extension FunctionCompiler where Machine: ~Copyable {
   /// Size of a general value of a type.
   @inline(__always) static func size(_ type: ValueType) -> OperandSize { type == .i32 ? .b32 : .b64 }
 
@@ -23,7 +23,7 @@ extension FunctionCompiler {
     stack.append(StackValue(.register, type, number: register.rawValue))
   }
 
-  @inline(__always) mutating func push(_ register: XMMRegister, _ type: ValueType) {
+  @inline(__always) mutating func push(_ register: VectorRegister, _ type: ValueType) {
     vectorOwners[Int(register.rawValue)] = UInt32(truncatingIfNeeded: stack.count)
     stack.append(StackValue(.vector, type, number: register.rawValue))
   }
@@ -59,7 +59,7 @@ extension FunctionCompiler {
     if value.kind == .register {
       release(Register(number: value.number))
     } else if value.kind == .vector {
-      release(XMMRegister(number: value.number))
+      release(VectorRegister(number: value.number))
     }
   }
 
@@ -67,7 +67,7 @@ extension FunctionCompiler {
     free |= temporaries & (1 << UInt32(register.rawValue))
   }
 
-  @inline(__always) mutating func release(_ register: XMMRegister) {
+  @inline(__always) mutating func release(_ register: VectorRegister) {
     freeVectors |= vectorTemporaries & (1 << UInt32(register.rawValue))
   }
 
@@ -75,7 +75,7 @@ extension FunctionCompiler {
     temporaries & (1 << UInt32(register.rawValue)) != 0
   }
 
-  @inline(__always) func isTemporary(_ register: XMMRegister) -> Bool {
+  @inline(__always) func isTemporary(_ register: VectorRegister) -> Bool {
     vectorTemporaries & (1 << UInt32(register.rawValue)) != 0
   }
 
@@ -98,11 +98,11 @@ extension FunctionCompiler {
     return Register(number: UInt8(truncatingIfNeeded: number))
   }
 
-  @inline(__always) mutating func allocateVector() -> XMMRegister {
+  @inline(__always) mutating func allocateVector() -> VectorRegister {
     if freeVectors == 0 { spillVector() }
     let number = freeVectors.trailingZeroBitCount
     freeVectors &= ~(1 << UInt32(number))
-    return XMMRegister(number: UInt8(truncatingIfNeeded: number))
+    return VectorRegister(number: UInt8(truncatingIfNeeded: number))
   }
 
   /// Moves the lowest entry in a general register to its slot.
@@ -144,7 +144,7 @@ extension FunctionCompiler {
     free &= ~bit
   }
 
-  mutating func claim(_ register: XMMRegister) {
+  mutating func claim(_ register: VectorRegister) {
     let bit: UInt32 = 1 << UInt32(register.rawValue)
     if freeVectors & bit == 0 {
       let i = Int(vectorOwners[Int(register.rawValue)])
@@ -158,11 +158,11 @@ extension FunctionCompiler {
   /// The slot of a position of the operand stack.
   @inline(__always) mutating func slot(_ position: Int) -> Address {
     if position >= highestSlot { highestSlot = position &+ 1 }
-    return Address(base: .rbp, displacement: stackSlots &- 8 &* Int32(truncatingIfNeeded: position &+ 1))
+    return Machine.frame(stackSlots &- 8 &* Int32(truncatingIfNeeded: position &+ 1))
   }
 
   @inline(__always) func slot(of local: UInt32) -> Address {
-    Address(base: .rbp, displacement: locals[Int(local)].slot)
+    Machine.frame(locals[Int(local)].slot)
   }
 
   /// Moves the entry at index `i` from its register to its slot.
@@ -171,23 +171,23 @@ extension FunctionCompiler {
     if value.kind == .register {
       asm.store(Self.size(value.type), to: slot(i), src: Register(number: value.number))
     } else {
-      storeVector(XMMRegister(number: value.number), value.type, slot(i))
+      storeVector(VectorRegister(number: value.number), value.type, slot(i))
     }
     release(value)
     stack[i] = StackValue(.slot, value.type, index: UInt32(i))
   }
 
-  mutating func storeVector(_ register: XMMRegister, _ type: ValueType, _ address: Address) {
+  mutating func storeVector(_ register: VectorRegister, _ type: ValueType, _ address: Address) {
     if type == .v128 {
-      asm.movups(to: address, register)
+      asm.storeVector(to: address, register)
     } else {
       asm.store(Self.floatSize(type), to: address, src: register)
     }
   }
 
-  mutating func loadVector(_ register: XMMRegister, _ type: ValueType, _ address: Address) {
+  mutating func loadVector(_ register: VectorRegister, _ type: ValueType, _ address: Address) {
     if type == .v128 {
-      asm.movups(register, from: address)
+      asm.loadVector(register, from: address)
     } else {
       asm.load(Self.floatSize(type), dst: register, from: address)
     }
@@ -233,62 +233,21 @@ extension FunctionCompiler {
   mutating func copy(_ value: StackValue, to address: Address) {
     switch value.kind {
     case .register: asm.store(Self.size(value.type), to: address, src: Register(number: value.number))
-    case .vector: storeVector(XMMRegister(number: value.number), value.type, address)
-    case .constant: storeConstant(value.bits, value.type, address)
+    case .vector: storeVector(VectorRegister(number: value.number), value.type, address)
+    case .constant: Machine.storeConstant(&self, value.bits, value.type, address)
     case .local:
       let home = locals[Int(value.index)]
       if home.bit != noBit, inRegisters & (1 << UInt32(home.bit)) != 0 {
         if home.bit < 16 {
           asm.store(Self.size(value.type), to: address, src: Register(number: home.bit))
         } else {
-          storeVector(XMMRegister(number: home.bit - 16), value.type, address)
+          storeVector(VectorRegister(number: home.bit - 16), value.type, address)
         }
       } else {
-        copyMemory(from: Address(base: .rbp, displacement: home.slot), to: address, home.type)
+        Machine.copyMemory(&self, from: Machine.frame(home.slot), to: address, home.type)
       }
-    case .slot: copyMemory(from: slot(Int(value.index)), to: address, value.type)
+    case .slot: Machine.copyMemory(&self, from: slot(Int(value.index)), to: address, value.type)
     case .flags: preconditionFailure("flags outlive their operator")
-    }
-  }
-
-  /// Memory to memory through a register that is free, or saved around it in a vector register.
-  mutating func copyMemory(from source: Address, to destination: Address, _ type: ValueType) {
-    if source == destination { return }
-    if free != 0, type != .v128 {
-      // Eight bytes, whatever the type: the slots have them.
-      let register = Register(number: UInt8(truncatingIfNeeded: free.trailingZeroBitCount))
-      asm.load(.b64, dst: register, from: source)
-      asm.store(.b64, to: destination, src: register)
-    } else if freeVectors != 0 {
-      let register = XMMRegister(number: UInt8(truncatingIfNeeded: freeVectors.trailingZeroBitCount))
-      asm.movups(register, from: source)
-      if type == .v128 {
-        asm.movups(to: destination, register)
-      } else {
-        asm.store(.f64, to: destination, src: register)
-      }
-    } else {
-      // push and pop touch no register; neither address is relative to rsp.
-      asm.pushMemory(source)
-      asm.popMemory(destination)
-    }
-  }
-
-  /// Stores a constant, flags unchanged.
-  mutating func storeConstant(_ bits: UInt64, _ type: ValueType, _ address: Address) {
-    switch type {
-    case .i32, .f32:
-      asm.store(.b32, to: address, immediate: Int32(truncatingIfNeeded: Int64(bitPattern: bits)))
-    default:
-      if let small = Int32(exactly: Int64(bitPattern: bits)) {
-        asm.store(.b64, to: address, immediate: small)
-      } else {
-        // Two halves: no register needed.
-        asm.store(.b32, to: address, immediate: Int32(truncatingIfNeeded: Int64(bitPattern: bits)))
-        var high = address
-        high.displacement += 4
-        asm.store(.b32, to: high, immediate: Int32(truncatingIfNeeded: Int64(bitPattern: bits >> 32)))
-      }
     }
   }
 
@@ -328,7 +287,7 @@ extension FunctionCompiler {
         }
       } else {
         // By the local's own type: a 64-bit view of an i32 is its zero extension.
-        asm.load(Self.size(home.type), dst: register, from: Address(base: .rbp, displacement: home.slot))
+        asm.load(Self.size(home.type), dst: register, from: Machine.frame(home.slot))
       }
     case .slot: asm.load(Self.size(value.type), dst: register, from: slot(Int(value.index)))
     case .vector, .flags: preconditionFailure("not a general value")
@@ -349,14 +308,14 @@ extension FunctionCompiler {
   }
 
   /// A vector register with the value, to read only.
-  @inline(__always) mutating func readVector(_ value: StackValue) -> XMMRegister {
+  @inline(__always) mutating func readVector(_ value: StackValue) -> VectorRegister {
     switch value.kind {
-    case .vector: return XMMRegister(number: value.number)
+    case .vector: return VectorRegister(number: value.number)
     case .local:
       let home = locals[Int(value.index)]
       if home.bit != noBit {
         load(home)
-        return XMMRegister(number: home.bit &- 16)
+        return VectorRegister(number: home.bit &- 16)
       }
     default: break
     }
@@ -365,60 +324,38 @@ extension FunctionCompiler {
     return register
   }
 
-  mutating func move(_ value: StackValue, to register: XMMRegister) {
+  mutating func move(_ value: StackValue, to register: VectorRegister) {
     switch value.kind {
     case .vector:
-      if value.number != register.rawValue { asm.movaps(register, XMMRegister(number: value.number)) }
+      if value.number != register.rawValue { asm.moveVector(register, VectorRegister(number: value.number)) }
     case .constant:
-      if value.bits == 0 {
-        asm.xorps(register, register)
-      } else if free != 0 {
-        let scratch = Register(number: UInt8(truncatingIfNeeded: free.trailingZeroBitCount))
-        asm.mov(.b64, dst: scratch, immediate: value.bits)
-        if value.type == .f32 { asm.movd(register, scratch) } else { asm.movq(register, scratch) }
-      } else {
-        let scratch = Address(base: .rbp, displacement: slot(stack.count + 1).displacement)
-        storeConstant(value.bits, value.type, scratch)
-        loadVector(register, value.type, scratch)
-      }
+      Machine.moveConstant(&self, value, to: register)
     case .local:
       let home = locals[Int(value.index)]
       if home.bit != noBit, inRegisters & (1 << UInt32(home.bit)) != 0 {
-        if home.bit - 16 != register.rawValue { asm.movaps(register, XMMRegister(number: home.bit - 16)) }
+        if home.bit - 16 != register.rawValue { asm.moveVector(register, VectorRegister(number: home.bit - 16)) }
       } else {
-        loadVector(register, home.type, Address(base: .rbp, displacement: home.slot))
+        loadVector(register, home.type, Machine.frame(home.slot))
       }
     case .slot: loadVector(register, value.type, slot(Int(value.index)))
     case .register, .flags: preconditionFailure("not a vector value")
     }
   }
 
-  @inline(__always) mutating func writeVector(_ value: StackValue, into destination: XMMRegister? = nil) -> XMMRegister
+  @inline(__always) mutating func writeVector(_ value: StackValue, into destination: VectorRegister? = nil)
+    -> VectorRegister
   {
     if let destination {
       move(value, to: destination)
       release(value)
       return destination
     }
-    if value.kind == .vector, isTemporary(XMMRegister(number: value.number)) {
-      return XMMRegister(number: value.number)
+    if value.kind == .vector, isTemporary(VectorRegister(number: value.number)) {
+      return VectorRegister(number: value.number)
     }
     let register = allocateVector()
     move(value, to: register)
     return register
-  }
-
-  /// The memory that holds the value, where an instruction can take it from there.
-  @inline(__always) mutating func memoryOperand(_ value: StackValue) -> Address? {
-    switch value.kind {
-    case .slot: return slot(Int(value.index))
-    case .local:
-      let home = locals[Int(value.index)]
-      // A local with a register is better loaded into it: it will be used again.
-      guard home.bit == noBit, home.type == value.type else { return nil }
-      return Address(base: .rbp, displacement: home.slot)
-    default: return nil
-    }
   }
 
   /// Whether the value is in the register of this local, unread.
@@ -430,7 +367,7 @@ extension FunctionCompiler {
     }
   }
 
-  @inline(__always) func isRegister(_ value: StackValue, _ register: XMMRegister) -> Bool {
+  @inline(__always) func isRegister(_ value: StackValue, _ register: VectorRegister) -> Bool {
     switch value.kind {
     case .vector: return value.number == register.rawValue
     case .local: return locals[Int(value.index)].bit == register.rawValue &+ 16
@@ -448,11 +385,11 @@ extension FunctionCompiler {
     return Register(number: home.bit)
   }
 
-  @inline(__always) var vectorDestination: XMMRegister? {
+  @inline(__always) var vectorDestination: VectorRegister? {
     let next = ops[position &+ 1]
     guard next.opcode == .localSet || next.opcode == .localTee else { return nil }
     let home = locals[Int(next.a)]
     guard home.bit != noBit, home.bit >= 16, home.references == 0 else { return nil }
-    return XMMRegister(number: home.bit &- 16)
+    return VectorRegister(number: home.bit &- 16)
   }
 }

@@ -1,21 +1,22 @@
-// One forward pass over a decoded function body, emitting x86-64.
+// One forward pass over a decoded function body, emitting code for a machine.
 //
 // The state of the pass is a virtual stack whose entries say where a value is (a constant, a local not
 // yet read, a register, a frame slot, the flags), and for each local that lives in a register whether
 // the register and the frame slot hold its current value. Most instructions of wasm only change that
 // state. What code there is comes from the operation that finally needs the values.
 //
-// The frame, from the frame pointer down:
+// The frame, from the frame pointer (rbp, x29) down:
 //
-//     [rbp+16...]  stack arguments, then further results: the caller's outgoing area
-//     [rbp]        caller's rbp
-//     [rbp-8]      the instance's context, where calls leave the instance
-//     [rbp-16...]  a slot for each local that may need one
-//     ...          a slot for each position of the operand stack
-//     [rsp...]     our outgoing area
+//     [fp+16...]  stack arguments, then further results: the caller's outgoing area
+//     [fp+8]      return address
+//     [fp]        caller's frame pointer
+//     [fp-8]      the instance's context, where calls leave the instance
+//     [fp-16...]  a slot for each local that may need one
+//     ...         a slot for each position of the operand stack
+//     [sp...]     our outgoing area
 //
-// This file: state, the loop over operators, prologue and epilogue. Values.swift: the virtual stack and
-// registers. ControlFlow.swift, Calls.swift, Memory.swift, Integers.swift, Floats.swift: operators.
+// This file: state, the loop over operators, locals. Values.swift: the virtual stack and registers. Locals.swift,
+// ControlFlow.swift, Calls.swift: operators that are the same for all machines. X86_64/, AArch64/: the others, and the frame.
 
 import PrecastArtifact
 import PrecastMachineCode
@@ -26,7 +27,7 @@ struct LocalHome: BitwiseCopyable {
   var type: ValueType
   /// Its bit in a `RegisterSet`, or `noBit`.
   var bit: UInt8
-  /// Its slot, relative to rbp.
+  /// Its slot, relative to the frame pointer; 0 if it has none.
   var slot: Int32
   /// How many entries of the virtual stack refer to it.
   var references: UInt32
@@ -124,9 +125,13 @@ struct FunctionRecord: BitwiseCopyable {
 }
 
 /// Compiles functions, one after the other, into a chunk. One for each thread.
-struct FunctionCompiler: ~Copyable {
+struct FunctionCompiler<Machine: TargetMachine & ~Copyable>: ~Copyable {
+  typealias Register = Machine.Register
+  typealias VectorRegister = Machine.VectorRegister
+  typealias Address = Machine.Address
+
   let environment: ModuleEnvironment
-  var asm = X86_64Assembler(capacity: 1 << 18)
+  var asm = Machine.makeAssembler()
   var ops = OperatorBuffer()
   var map = AddressMapEncoder()
   var traps = TrapTableEncoder()
@@ -174,9 +179,9 @@ struct FunctionCompiler: ~Copyable {
   var spilledHeight = 0
 
   /// Bytes of code that a chunk may have: thirty times what the largest body gives that does not mean to be large.
-  static let maximumChunkSize = 1 << 28
+  static var maximumChunkSize: Int { 1 << 28 }
   /// Whether the last function would have made the chunk larger than that.
-  private(set) var isTooLarge = false
+  var isTooLarge = false
 
   // Index of the operator being compiled.
   var position = 0
@@ -199,10 +204,6 @@ struct FunctionCompiler: ~Copyable {
   let guardLimit: UInt64
   let isChecked: Bool
 
-  static let ctx = Register.r14
-  static let memoryBase = Register.rbx
-  static let callerCtx = Register.r13
-
   init(environment: ModuleEnvironment) {
     self.environment = environment
     let features = environment.settings.cpuFeatures
@@ -218,10 +219,19 @@ struct FunctionCompiler: ~Copyable {
     vectorOwners.fill(with: .max, to: 16)
   }
 
-  @inline(__always) var codeOffset: UInt32 { UInt32(truncatingIfNeeded: asm.code.count &- functionStart) }
+  @inline(__always) var codeOffset: UInt32 { asm.offset &- UInt32(truncatingIfNeeded: functionStart) }
 
   /// Notes that the next instruction may trap.
-  @inline(__always) mutating func trapSite(_ code: TrapCode) { traps.add(codeOffset: codeOffset, code: code) }
+  @inline(__always) mutating func trapSite(_ code: TrapCode) {
+    asm.reserve(16)
+    traps.add(codeOffset: codeOffset, code: code)
+  }
+
+  /// Notes that the next instruction belongs to a wasm offset.
+  @inline(__always) mutating func mapSite(_ wasmOffset: UInt32) {
+    asm.reserve(4)
+    map.add(codeOffset: codeOffset, wasmOffset: wasmOffset)
+  }
 
   /// A label at which the current operator traps, out of line.
   mutating func trapLabel(_ code: TrapCode) -> Label {
@@ -256,8 +266,8 @@ struct FunctionCompiler: ~Copyable {
   /// (a defect of this compiler), or when the code is too large.
   mutating func compile() -> FunctionRecord? {
     asm.alignFunction(16)
-    functionStart = asm.code.count
-    let firstRelocation = asm.relocations.count
+    functionStart = Int(asm.offset)
+    let firstRelocation = asm.relocationCount
     let firstReturn = returns.count
     if hasMap { map.begin() }
     traps.begin()
@@ -279,7 +289,7 @@ struct FunctionCompiler: ~Copyable {
     analysis.run(ops, importedFunctions: environment.module.importedFunctionCount, bits: locals)
     wasmOffset = ops.count > 0 ? ops[0].offset : 0
     if hasMap { map.add(codeOffset: 0, wasmOffset: wasmOffset) }
-    let patch = prologue()
+    let patch = Machine.prologue(&self)
 
     let type = environment.module.types.signature(ops.typeIndex)
     control.append(
@@ -293,30 +303,25 @@ struct FunctionCompiler: ~Copyable {
     while position < ops.count {
       let op = ops[position]
       wasmOffset = op.offset
-      if hasMap { map.add(codeOffset: codeOffset, wasmOffset: op.offset) }
+      if hasMap { mapSite(op.offset) }
       emit(op)
       position &+= 1
       // A branch or call of two bytes can move two thousand values.
-      if asm.code.count > Self.maximumChunkSize {
+      if Int(asm.offset) > Self.maximumChunkSize {
         isTooLarge = true
         return nil
       }
     }
     emitOutOfLine()
-    patchFrame(patch)
+    Machine.patchFrame(&self, patch)
     guard asm.finishFunction() else { return nil }
     return FunctionRecord(
       start: UInt32(functionStart), size: codeOffset, firstRelocation: UInt32(firstRelocation),
-      relocationEnd: UInt32(asm.relocations.count), mapBytes: hasMap ? UInt32(map.finish()) : 0,
+      relocationEnd: UInt32(asm.relocationCount), mapBytes: hasMap ? UInt32(map.finish()) : 0,
       trapBytes: UInt32(traps.finish()), firstReturn: UInt32(firstReturn), returnEnd: UInt32(returns.count))
   }
 
   // MARK: Locals
-
-  // Registers for locals, in the order in which they are given: those whose instructions are shorter first.
-  static let generalLocals: [UInt8] = [7, 6, 8, 9, 10, 11, 12, 13]
-  static let generalLocalSet: UInt32 = 0b0011_1111_1100_0000
-  static let vectorLocalSet: UInt32 = 0b1111_1111_1100_0000
 
   /// Gives the hottest locals registers, and every local that is used a slot. Locals go by their numbers from here on.
   mutating func allocateLocals() {
@@ -326,8 +331,8 @@ struct FunctionCompiler: ~Copyable {
     let count = ops.usedLocalCount
     let parameters = ops.parameterCount
     // The best by weight, of each class: few enough for insertion into a sorted list.
-    var general = HottestLocals(capacity: 8)
-    var vector = HottestLocals(capacity: 10)
+    var general = HottestLocals(capacity: Machine.generalLocals.nonzeroBitCount)
+    var vector = HottestLocals(capacity: Machine.vectorLocals.nonzeroBitCount)
     var slot: Int32 = -8
     for i in 0..<count {
       let type = ops.localType(UInt32(i))
@@ -360,14 +365,16 @@ struct FunctionCompiler: ~Copyable {
     stackSlots = slot
 
     // Parameters keep the registers that they arrive in; the others take what is left.
-    var freeGeneral = Self.generalLocalSet
-    var freeVector = Self.vectorLocalSet
+    var freeGeneral = Machine.generalLocals
+    var freeVector = Machine.vectorLocals
     for k in 0..<general.count {
       let local = Int(general[k])
       let index = Int(ops.localIndex(general[k]))
       if index < parameters {
         let place = environment.signatures.parameter(signature, index)
-        if place.kind == .general { assign(local, place.register, &freeGeneral, 0) }
+        if place.kind == .general, freeGeneral & (1 << UInt32(place.register)) != 0 {
+          assign(local, place.register, &freeGeneral, 0)
+        }
       }
     }
     for k in 0..<vector.count {
@@ -375,20 +382,21 @@ struct FunctionCompiler: ~Copyable {
       let index = Int(ops.localIndex(vector[k]))
       if index < parameters {
         let place = environment.signatures.parameter(signature, index)
-        if place.kind == .vector { assign(local, place.register, &freeVector, 16) }
+        if place.kind == .vector, freeVector & (1 << UInt32(place.register)) != 0 {
+          assign(local, place.register, &freeVector, 16)
+        }
       }
     }
-    // rdi and rsi first: bit 6 and 7 are the lowest.
     for k in 0..<general.count where locals[Int(general[k])].bit == noBit {
       assign(Int(general[k]), UInt8(freeGeneral.trailingZeroBitCount), &freeGeneral, 0)
     }
     for k in 0..<vector.count where locals[Int(vector[k])].bit == noBit {
       assign(Int(vector[k]), UInt8(freeVector.trailingZeroBitCount), &freeVector, 16)
     }
-    // rax, rcx, rdx, r15 and what no local has.
-    temporaries = 0b1000_0000_0000_0111 | freeGeneral
+    // What no local has, too.
+    temporaries = Machine.generalTemporaries | freeGeneral
     free = temporaries
-    vectorTemporaries = 0b0011_1111 | freeVector
+    vectorTemporaries = Machine.vectorTemporaries | freeVector
     freeVectors = vectorTemporaries
   }
 
@@ -400,40 +408,13 @@ struct FunctionCompiler: ~Copyable {
 
   // MARK: Prologue and epilogue
 
-  /// What `patchFrame` must fill in: offset of the frame size's four bytes, or -1.
-  struct FramePatch { var offset: Int }
-
-  mutating func prologue() -> FramePatch {
-    asm.push(.rbp)
-    asm.mov(.b64, dst: .rbp, src: .rsp)
-    // Upper bound of the frame, outgoing area apart.
-    let bound = Int(-stackSlots) + ops.maximumStackHeight * 8 + 16
-    let needsFrame = analysis.needsFrame
-    var patch = FramePatch(offset: -1)
-    // A leaf's frame of at most 128 bytes fits in the red zone: signals run on another stack, or below it.
-    if needsFrame || bound > 120 {
-      asm.code.ensure(16)
-      asm.code.put8(0x48)
-      asm.code.put8(0x81)
-      asm.code.put8(0xEC)
-      patch.offset = asm.code.count
-      asm.code.put32(0)
-    }
-    if needsFrame || bound > 4096 {
-      let overflow = trapLabel(.stackOverflow)
-      asm.load(.b64, dst: .rax, from: Address(base: Self.ctx, displacement: Int32(ContextLayout.store)))
-      asm.alu(
-        .cmp, .b64, dst: .rsp, from: Address(base: .rax, displacement: Int32(StoreContextLayout.stackLimit)))
-      asm.jcc(.below, overflow)
-    }
-    if analysis.leavesInstance {
-      asm.store(.b64, to: Address(base: .rbp, displacement: -8), src: Self.ctx)
-    }
-    // Parameters.
+  /// Puts parameters where the pass expects them, and makes the other locals zero.
+  mutating func enterLocals() {
     inRegisters = 0
     inSlots = 0
     let live = analysis.liveAtEntry
     let parameters = ops.parameterCount
+    var moved: UInt8 = 0
     for i in 0..<locals.count where ops.localIndex(UInt32(i)) < parameters {
       let home = locals[i]
       let place = environment.signatures.parameter(signature, Int(ops.localIndex(UInt32(i))))
@@ -442,20 +423,21 @@ struct FunctionCompiler: ~Copyable {
         if home.bit != noBit { inSlots |= 1 << UInt32(home.bit) }
       case .general:
         if home.bit != noBit {
+          if home.bit != place.register { moved |= 1 }
           inRegisters |= 1 << UInt32(home.bit)
         } else if home.slot != 0 {
-          asm.store(
-            Self.size(home.type), to: Address(base: .rbp, displacement: home.slot),
-            src: Register(number: place.register))
+          asm.store(Self.size(home.type), to: Machine.frame(home.slot), src: Register(number: place.register))
         }
       case .vector:
         if home.bit != noBit {
+          if home.bit != place.register &+ 16 { moved |= 2 }
           inRegisters |= 1 << UInt32(home.bit)
         } else if home.slot != 0 {
-          storeVector(XMMRegister(number: place.register), home.type, Address(base: .rbp, displacement: home.slot))
+          storeVector(VectorRegister(number: place.register), home.type, Machine.frame(home.slot))
         }
       }
     }
+    if moved != 0 { moveParameters() }
     // The other locals are zero.
     var zeroed = 0
     for i in 0..<locals.count where ops.localIndex(UInt32(i)) >= parameters {
@@ -465,61 +447,30 @@ struct FunctionCompiler: ~Copyable {
         guard live & bit != 0 else { continue }
         inRegisters |= bit
         if home.bit < 16 {
-          let register = Register(number: home.bit)
-          asm.alu(.xor, .b32, dst: register, src: register)
+          Machine.zero(&self, Register(number: home.bit))
         } else {
-          let register = XMMRegister(number: home.bit - 16)
-          asm.xorps(register, register)
+          Machine.zero(&self, VectorRegister(number: home.bit - 16))
         }
       } else if home.slot != 0 {
         zeroed += 1
       }
     }
-    if zeroed > 0 { zeroLocals(count: zeroed) }
-    return patch
+    if zeroed > 0 { Machine.zeroLocals(&self, count: zeroed) }
   }
 
-  /// Stores zeros to the slots of the `count` locals, parameters apart, that live in slots only.
-  private mutating func zeroLocals(count: Int) {
-    let parameters = ops.parameterCount
-    asm.alu(.xor, .b32, dst: .rax, src: .rax)
-    if count > 48 {
-      // All slots of these locals are adjacent; those of locals in registers are among them, to no harm.
-      var low: Int32 = 0
-      var high: Int32 = -0x7FFF_FFFF
-      for i in 0..<locals.count where locals[i].slot != 0 && ops.localIndex(UInt32(i)) >= parameters {
-        low = min(low, locals[i].slot)
-        high = max(high, locals[i].slot + (locals[i].type == .v128 ? 8 : 0))
-      }
-      let loop = asm.makeLabel()
-      asm.mov(.b64, dst: .rcx, immediate: UInt64(bitPattern: Int64(low - high - 8)))
-      asm.bind(loop)
-      asm.store(
-        .b64, to: Address(base: .rbp, index: .rcx, scale: 1, displacement: high + 8), src: .rax)
-      asm.alu(.add, .b64, dst: .rcx, immediate: 8)
-      asm.jcc(.notEqual, loop)
-      return
-    }
-    for i in 0..<locals.count
-    where locals[i].bit == noBit && locals[i].slot != 0 && ops.localIndex(UInt32(i)) >= parameters {
-      asm.store(.b64, to: Address(base: .rbp, displacement: locals[i].slot), src: .rax)
-      if locals[i].type == .v128 {
-        asm.store(.b64, to: Address(base: .rbp, displacement: locals[i].slot + 8), src: .rax)
+  /// Moves parameters that cannot stay in the register they arrive in: at most one of each class, in register 0. No other
+  /// parameter is any more where they go to.
+  private mutating func moveParameters() {
+    for i in 0..<locals.count where ops.localIndex(UInt32(i)) < ops.parameterCount {
+      let home = locals[i]
+      let place = environment.signatures.parameter(signature, Int(ops.localIndex(UInt32(i))))
+      if home.bit == noBit { continue }
+      if place.kind == .general, home.bit != place.register {
+        asm.mov(.b64, dst: Register(number: home.bit), src: Register(number: place.register))
+      } else if place.kind == .vector, home.bit != place.register &+ 16 {
+        asm.moveVector(VectorRegister(number: home.bit &- 16), VectorRegister(number: place.register))
       }
     }
-  }
-
-  /// Fills in the size of the frame, now that it is known.
-  mutating func patchFrame(_ patch: FramePatch) {
-    guard patch.offset >= 0 else { return }
-    let used = Int(-stackSlots) + highestSlot * 8 + Int(outgoing)
-    asm.code.patch32(at: patch.offset, UInt32((used + 15) & ~15))
-  }
-
-  mutating func epilogue() {
-    asm.leave()
-    returns.append(asm.offset)
-    asm.ret()
   }
 
   /// Emits what stands behind the function's last instruction.
@@ -529,28 +480,17 @@ struct FunctionCompiler: ~Copyable {
       switch item.kind {
       case .trap:
         asm.bind(item.label)
-        if hasMap { map.add(codeOffset: codeOffset, wasmOffset: item.wasmOffset) }
+        if hasMap { mapSite(item.wasmOffset) }
         trapSite(item.trap)
-        asm.ud2()
+        asm.trap(item.trap)
       case .resolveElement:
         asm.bind(item.label)
-        if hasMap { map.add(codeOffset: codeOffset, wasmOffset: item.wasmOffset) }
-        asm.push(Register(number: item.register))
-        asm.mov(.b32, dst: .rax, immediate: UInt64(item.first))
-        asm.push(.rax)
-        asm.callRelocated(environment.resolveSymbol)
-        asm.lea(.b64, .rsp, Address(base: .rsp, displacement: 16))
-        asm.jmp(item.resume)
+        if hasMap { mapSite(item.wasmOffset) }
+        Machine.resolveElement(&self, item)
       case .jumpTable: break
       }
     }
-    // Tables last, so that nothing that is executed follows data.
-    for k in 0..<outOfLine.count where outOfLine[k].kind == .jumpTable {
-      let item = outOfLine[k]
-      while asm.code.count & 3 != 0 { asm.int3() }
-      asm.bind(item.label)
-      for j in 0..<item.count { asm.emitTableEntry32(tableLabels[Int(item.first + j)], relativeTo: item.label) }
-    }
+    Machine.emitTables(&self)
   }
 }
 

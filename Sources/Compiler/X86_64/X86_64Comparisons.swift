@@ -1,30 +1,10 @@
-// Comparisons and selection.
-//
-// A comparison leaves a condition of the flags; if a branch, an `if` or a `select` follows, it takes the condition
-// from there, through any number of `i32.eqz`. Otherwise the condition becomes 0 or 1 at once, since the next
-// instruction may change the flags.
+// Comparisons and selection on x86-64.
 
 import PrecastMachineCode
 import PrecastWasm
 
-extension FunctionCompiler {
+extension FunctionCompiler where Machine == X86_64Assembler {
   // MARK: Comparisons
-
-  /// Whether the next operator takes a condition from the flags, after any number of `i32.eqz`, which are consumed.
-  private mutating func fusedCondition(_ condition: UInt8) -> UInt8? {
-    var next = position &+ 1
-    var result = condition
-    while ops[next].opcode == .i32Eqz {
-      result = BranchCondition.inverted(result)
-      next &+= 1
-    }
-    switch ops[next].opcode {
-    case .brIf, .if, .select, .selectTyped:
-      position = next &- 1
-      return result
-    default: return nil
-    }
-  }
 
   /// Pushes a condition of the flags: as it is if the next operator takes it so, else as 0 or 1.
   mutating func pushFlags(_ condition: UInt8) {
@@ -47,10 +27,25 @@ extension FunctionCompiler {
     push(register, .i32)
   }
 
-  mutating func compare(_ size: OperandSize, _ condition: Condition) {
+  private static func condition(_ comparison: Comparison) -> Condition {
+    switch comparison {
+    case .equal: .equal
+    case .notEqual: .notEqual
+    case .lessSigned: .less
+    case .lessUnsigned: .below
+    case .greaterSigned: .greater
+    case .greaterUnsigned: .above
+    case .lessOrEqualSigned: .lessOrEqual
+    case .lessOrEqualUnsigned: .belowOrEqual
+    case .greaterOrEqualSigned: .greaterOrEqual
+    case .greaterOrEqualUnsigned: .aboveOrEqual
+    }
+  }
+
+  mutating func compare(_ size: OperandSize, _ comparison: Comparison) {
     var right = pop()
     var left = pop()
-    var condition = condition
+    var condition = Self.condition(comparison)
     if left.kind == .constant, right.kind != .constant {
       swap(&left, &right)
       condition = condition.swapped

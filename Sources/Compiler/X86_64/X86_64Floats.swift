@@ -1,15 +1,21 @@
-// Floating point: arithmetic, comparisons, and the conversions that the machine does differently.
+// Floating point on x86-64: arithmetic, comparisons, and the conversions that the machine does differently.
 
 import PrecastArtifact
 import PrecastMachineCode
 import PrecastWasm
 
-extension FunctionCompiler {
-  @inline(__always) static func type(_ size: FloatSize) -> ValueType { size == .f32 ? .f32 : .f64 }
-
+extension FunctionCompiler where Machine == X86_64Assembler {
   // MARK: Arithmetic
 
-  mutating func arithmetic(_ op: SSEOp, _ size: FloatSize, isCommutative: Bool) {
+  mutating func arithmetic(_ operation: FloatOp, _ size: FloatSize) {
+    let isCommutative = operation == .add || operation == .multiply
+    let op: SSEOp =
+      switch operation {
+      case .add: .add
+      case .subtract: .sub
+      case .multiply: .mul
+      default: .div
+      }
     var right = pop()
     var left = pop()
     var target = vectorDestination
@@ -39,7 +45,14 @@ extension FunctionCompiler {
     push(register, Self.type(size))
   }
 
-  mutating func round(_ size: FloatSize, _ mode: RoundingMode) {
+  mutating func round(_ size: FloatSize, _ rounding: Rounding) {
+    let mode: RoundingMode =
+      switch rounding {
+      case .nearest: .nearest
+      case .floor: .floor
+      case .ceil: .ceil
+      case .truncate: .truncate
+      }
     let source = readVector(pop())
     release(source)
     let register = vectorDestination ?? allocateVector()
@@ -48,7 +61,8 @@ extension FunctionCompiler {
   }
 
   /// `min` and `max`: a NaN if either is one, and -0 below +0; `minss` knows neither.
-  mutating func extremum(_ op: SSEOp, _ size: FloatSize) {
+  mutating func extremum(_ operation: FloatOp, _ size: FloatSize) {
+    let op: SSEOp = operation == .minimum ? .min : .max
     let right = pop()
     let left = pop()
     let source = readVector(right)
@@ -163,32 +177,6 @@ extension FunctionCompiler {
     let register = vectorDestination ?? allocateVector()
     asm.cvtsd2ss(register, source)
     push(register, .f32)
-  }
-
-  mutating func reinterpretToFloat(_ size: FloatSize) {
-    let value = pop()
-    if value.kind == .constant {
-      pushConstant(value.bits, Self.type(size))
-      return
-    }
-    let source = read(value)
-    release(source)
-    let register = vectorDestination ?? allocateVector()
-    if size == .f32 { asm.movd(register, source) } else { asm.movq(register, source) }
-    push(register, Self.type(size))
-  }
-
-  mutating func reinterpretToInteger(_ size: FloatSize) {
-    let value = pop()
-    if value.kind == .constant {
-      pushConstant(value.bits, size == .f32 ? .i32 : .i64)
-      return
-    }
-    let source = readVector(value)
-    release(source)
-    let register = destination ?? allocate()
-    if size == .f32 { asm.movd(register, source) } else { asm.movq(register, source) }
-    push(register, size == .f32 ? .i32 : .i64)
   }
 
   // MARK: Integers to floats

@@ -1,6 +1,6 @@
 // Blocks, branches, and what every path to a label must agree on.
 //
-// Two things are agreed on at a label. The values that a branch carries: one is in rax or xmm0, several
+// Two things are agreed on at a label. The values that a branch carries: one is in register 0 of its class, several
 // are in the slots of their positions. And for each local with a register, where its value is: what the
 // first branch finds becomes the label's state, and every later one narrows it to what both have; only
 // where nothing would be left of a live local, code is emitted, a load or a store. Such code only adds
@@ -11,17 +11,12 @@
 import PrecastMachineCode
 import PrecastWasm
 
-/// A condition of the processor, or one of two that need the parity flag as well.
+/// A condition of the processor, by a number whose lowest bit inverts it.
 enum BranchCondition {
-  /// Equal and not unordered.
-  static let floatEqual: UInt8 = 16
-  /// Not equal or unordered.
-  static let floatNotEqual: UInt8 = 17
-
   static func inverted(_ condition: UInt8) -> UInt8 { condition ^ 1 }
 }
 
-extension FunctionCompiler {
+extension FunctionCompiler where Machine: ~Copyable {
   // MARK: State at labels
 
   /// Makes the present state fit the label, and the label's state fit the present one.
@@ -69,19 +64,19 @@ extension FunctionCompiler {
     if top.type.isFloatOrVector {
       if top.kind == .vector, top.number == 0 { return }
       let value = pop()
-      claim(XMMRegister.xmm0)
-      move(value, to: XMMRegister.xmm0)
+      claim(VectorRegister(number: 0))
+      move(value, to: VectorRegister(number: 0))
       release(value)
       freeVectors &= ~1
-      push(XMMRegister.xmm0, value.type)
+      push(VectorRegister(number: 0), value.type)
     } else {
       if top.kind == .register, top.number == 0 { return }
       let value = pop()
-      claim(Register.rax)
-      move(value, to: Register.rax)
+      claim(Register(number: 0))
+      move(value, to: Register(number: 0))
       release(value)
       free &= ~1
-      push(Register.rax, value.type)
+      push(Register(number: 0), value.type)
     }
   }
 
@@ -100,10 +95,10 @@ extension FunctionCompiler {
       let type = environment.module.types.pool[Int(first)]
       if type.isFloatOrVector {
         freeVectors &= ~1
-        push(XMMRegister.xmm0, type)
+        push(VectorRegister(number: 0), type)
       } else {
         free &= ~1
-        push(Register.rax, type)
+        push(Register(number: 0), type)
       }
       return
     }
@@ -196,7 +191,7 @@ extension FunctionCompiler {
   }
 
   mutating func `if`(_ op: Operator) {
-    let condition = popCondition()
+    let condition = Machine.popCondition(&self)
     let signature = op.blockSignature
     let parameters = Int(signature.parameterCount)
     let height = stack.count - parameters
@@ -211,10 +206,10 @@ extension FunctionCompiler {
     if op.flags.contains(.hasElse) {
       control[index].elseInRegisters = inRegisters
       control[index].elseInSlots = inSlots
-      branch(BranchCondition.inverted(condition), control[index].elseLabel)
+      Machine.branch(&self, BranchCondition.inverted(condition), control[index].elseLabel)
     } else {
       merge(into: index)
-      branch(BranchCondition.inverted(condition), control[index].label)
+      Machine.branch(&self, BranchCondition.inverted(condition), control[index].label)
     }
   }
 
@@ -224,7 +219,7 @@ extension FunctionCompiler {
       let frame = control[index]
       placeValues(frame, Int(frame.signature.resultCount))
       merge(into: index)
-      asm.jmp(control[index].label)
+      asm.jump(control[index].label)
     }
     let frame = control[index]
     truncateStack(to: Int(frame.height))
@@ -281,44 +276,11 @@ extension FunctionCompiler {
     }
     let isTarget = control[control.count - 1].isTarget
     if isTarget { asm.bind(frame.label) }
-    if isReachable || isTarget { epilogue() }
+    if isReachable || isTarget { Machine.epilogue(&self) }
     control.removeLast()
   }
 
   // MARK: Branches
-
-  /// A branch on a condition, parity included.
-  mutating func branch(_ condition: UInt8, _ label: Label) {
-    switch condition {
-    case BranchCondition.floatEqual:
-      let skip = asm.makeLabel()
-      asm.jcc(.parity, skip, .short)
-      asm.jcc(.equal, label)
-      asm.bind(skip)
-    case BranchCondition.floatNotEqual:
-      asm.jcc(.notEqual, label)
-      asm.jcc(.parity, label)
-    default: asm.jcc(Self.condition(condition), label)
-    }
-  }
-
-  @inline(__always) static func condition(_ number: UInt8) -> Condition {
-    Condition(rawValue: number & 15) ?? .equal
-  }
-
-  /// Pops an i32 and sets the flags; the condition that it is not zero.
-  mutating func popCondition() -> UInt8 {
-    let value = pop()
-    if value.kind == .flags { return value.number }
-    if let memory = memoryOperand(value) {
-      asm.alu(.cmp, .b32, to: memory, immediate: 0)
-    } else {
-      let register = read(value)
-      asm.test(.b32, register, register)
-      release(register)
-    }
-    return Condition.notEqual.rawValue
-  }
 
   mutating func br(_ depth: UInt32) {
     let index = control.count - 1 - Int(depth)
@@ -329,25 +291,25 @@ extension FunctionCompiler {
     }
     placeValues(frame, arity(frame).count)
     merge(into: index)
-    asm.jmp(frame.label)
+    asm.jump(frame.label)
     isReachable = false
   }
 
   mutating func brIf(_ op: Operator) {
-    let condition = popCondition()
+    let condition = Machine.popCondition(&self)
     let index = control.count - 1 - Int(op.a)
     let frame = control[index]
     let count = arity(frame).count
     if count <= 1 {
       if count == 1 { placeSingle() }
       merge(into: index)
-      branch(condition, frame.label)
+      Machine.branch(&self, condition, frame.label)
       return
     }
     // Several values: moved on the path that branches only.
     if frame.kind != .function { merge(into: index) }
     let skip = asm.makeLabel()
-    branch(BranchCondition.inverted(condition), skip)
+    Machine.branch(&self, BranchCondition.inverted(condition), skip)
     emitEdge(index)
     asm.bind(skip)
   }
@@ -357,10 +319,10 @@ extension FunctionCompiler {
     let frame = control[index]
     if frame.kind == .function {
       emitReturnCopies()
-      epilogue()
+      Machine.epilogue(&self)
     } else {
       copySeveral(arity(frame).count, to: Int(frame.height))
-      asm.jmp(frame.label)
+      asm.jump(frame.label)
     }
   }
 
@@ -369,10 +331,10 @@ extension FunctionCompiler {
     var index = write(value)
     let last = ops.branchTarget(op.a + op.b - 1)
     let count = arity(control[control.count - 1 - Int(last)]).count
-    if count == 1, !stack[stack.count - 1].type.isFloatOrVector, index == .rax {
+    if count == 1, !stack[stack.count - 1].type.isFloatOrVector, index.rawValue == 0 {
       let other = allocate(excluding: 1)
-      asm.mov(.b32, dst: other, src: .rax)
-      release(Register.rax)
+      asm.mov(.b32, dst: other, src: index)
+      release(Register(number: 0))
       index = other
     }
     if count == 1 { placeSingle() }
@@ -399,37 +361,9 @@ extension FunctionCompiler {
         tableLabels.append(edges[target].label)
       }
     }
-    let entries = Int(op.b) - 1
-    let defaultLabel = tableLabels[firstLabel + entries]
-    if entries <= 3 {
-      for k in 0..<entries {
-        if k == 0 {
-          asm.test(.b32, index, index)
-        } else {
-          asm.alu(.cmp, .b32, dst: index, immediate: Int32(k))
-        }
-        asm.jcc(.equal, tableLabels[firstLabel + k])
-      }
-      asm.jmp(defaultLabel)
-    } else {
-      // Before the branch: a spill must happen on both paths.
-      let base = allocate(excluding: 1)
-      asm.alu(.cmp, .b32, dst: index, immediate: Int32(entries))
-      asm.jcc(.aboveOrEqual, defaultLabel)
-      let table = asm.makeLabel()
-      asm.leaLabel(base, table)
-      asm.loadSignExtended(from: .b32, to: .b64, dst: index, from: Address(base: base, index: index, scale: 4))
-      asm.alu(.add, .b64, dst: index, src: base)
-      asm.jmp(index)
-      release(base)
-      outOfLine.append(
-        OutOfLine(
-          kind: .jumpTable, trap: .unreachable, register: 0, label: table, resume: table, wasmOffset: wasmOffset,
-          first: UInt32(firstLabel), count: UInt32(entries)))
-    }
-    release(index)
+    Machine.dispatch(&self, index, first: firstLabel, entries: Int(op.b) - 1)
     if count > 1 {
-      for k in 0..<edgeTargets.count where asm.code.count <= Self.maximumChunkSize {
+      for k in 0..<edgeTargets.count where Int(asm.offset) <= Self.maximumChunkSize {
         let target = Int(edgeTargets[k])
         asm.bind(edges[target].label)
         emitEdge(target)
@@ -443,7 +377,7 @@ extension FunctionCompiler {
   /// Returns with the values on top of the stack.
   mutating func emitReturn() {
     emitReturnValues()
-    epilogue()
+    Machine.epilogue(&self)
     isReachable = false
   }
 
@@ -463,13 +397,13 @@ extension FunctionCompiler {
     let first = stack.count - count
     for i in 1..<count {
       let place = environment.signatures.result(signature, i)
-      copy(stack[first + i], to: Address(base: .rbp, displacement: 16 + Int32(place.offset)))
+      copy(stack[first + i], to: Machine.frame(16 + Int32(place.offset)))
     }
     let value = stack[first]
     if value.type.isFloatOrVector {
-      move(value, to: XMMRegister.xmm0)
+      move(value, to: VectorRegister(number: 0))
     } else {
-      move(value, to: Register.rax)
+      move(value, to: Register(number: 0))
     }
   }
 }
