@@ -143,6 +143,10 @@ extension Artifact {
       try strings.spend(Int(info.region.u32(row + 12)) + Int(info.region.u32(row + 20)))
       _ = try info.importEntry(index)
     }
+    for index in 0..<info.importedFunctionCount {
+      try strings.spend(Int(info.region.u32(info.row(.importedFunctions, index) + 16)))
+      _ = try info.adapter(importedFunction: index)
+    }
     for index in 0..<info.exportCount {
       try strings.spend(Int(info.region.u32(info.row(.exports, index) + 4)))
       let export = try info.export(index)

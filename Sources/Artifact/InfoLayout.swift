@@ -19,7 +19,8 @@ enum InfoTable: Int, CaseIterable, Sendable {
   /// 0 first value type, 4 parameters, 8 results (which follow the parameters), 12 index of the first
   /// equal type, 16 entry trampoline's text offset, 20 its size, 24 exit trampoline's, 28 its size.
   case types
-  /// 0 type index of each imported function.
+  /// 0 type index of each imported function, 4 text offset of its adapter where it is bound to a symbol (else 2^32-1), 8
+  /// the adapter's size, 12 the symbol (offset and length).
   case importedFunctions
   /// 0 text offset, 4 size of the code, 8 type index, 12 wasm offset of the body; of the functions
   /// that the module defines, in index order, which is the order of the text.
@@ -66,10 +67,10 @@ enum InfoTable: Int, CaseIterable, Sendable {
   var rowSize: Int {
     switch self {
     case .valueTypes, .strings: 1
-    case .importedFunctions, .elementFunctions, .activeElements, .activeData: 4
+    case .elementFunctions, .activeElements, .activeData: 4
     case .elementExpressions: 8
     case .functions, .tableImages, .globals, .constants: 16
-    case .exports: 20
+    case .importedFunctions, .exports: 20
     case .imports, .extents, .elements: 24
     case .types, .tables, .memories, .dataSegments: 32
     }

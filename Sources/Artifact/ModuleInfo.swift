@@ -31,6 +31,24 @@ public struct ImportInfo: Sendable, Equatable {
   public var index: UInt32
 }
 
+/// The adapter of an imported function that is bound to a symbol of the platform: code of the module that is called by the wasm
+/// convention, and calls the symbol by that of C.
+public struct ImportAdapter: Sendable, Equatable {
+  /// Index of the imported function.
+  public var importedFunction: Int
+  /// Where its code is.
+  public var code: CodeRange
+  /// The symbol that it calls.
+  public var symbol: String
+
+  /// Creates a description.
+  public init(importedFunction: Int, code: CodeRange, symbol: String) {
+    self.importedFunction = importedFunction
+    self.code = code
+    self.symbol = symbol
+  }
+}
+
 /// An export.
 public struct ExportInfo: Sendable, Equatable {
   /// Name.
@@ -300,6 +318,14 @@ public struct ModuleInfo: Sendable {
     index < importedFunctionCount
       ? Int(try region.u32(row(.importedFunctions, index)))
       : Int(try region.u32(row(.functions, index - importedFunctionCount) + 8))
+  }
+
+  /// The adapter of imported function `index`; nil for one that is not bound to a symbol.
+  public func adapter(importedFunction index: Int) throws(ArtifactError) -> ImportAdapter? {
+    let row = try row(.importedFunctions, index)
+    return try code(row + 4).map { (code) throws(ArtifactError) in
+      ImportAdapter(importedFunction: index, code: code, symbol: try string(row + 12))
+    }
   }
 
   /// The function that the module defines as number `index`, counted without the imported ones.

@@ -19,13 +19,14 @@ public struct ModuleInfoBuilder: ~Copyable {
   ///   - module: the module.
   ///   - functions: where each defined function stands in the text, in index order.
   ///   - trampolines: entry and exit trampoline by type index; may be shorter than the number of types.
+  ///   - adapters: of imported functions that are bound to symbols, ascending by index.
   ///   - image: where its data goes.
   public static func encoded(
     module: WasmModule, functions: [CodeRange], trampolines: [(entry: CodeRange?, exit: CodeRange?)],
-    image: DataImagePlan
+    adapters: [ImportAdapter] = [], image: DataImagePlan
   ) -> CodeBuffer {
     var builder = ModuleInfoBuilder(module: module, image: image)
-    return builder.build(functions: functions, trampolines: trampolines)
+    return builder.build(functions: functions, trampolines: trampolines, adapters: adapters)
   }
 
   private init(module: WasmModule, image: DataImagePlan) {
@@ -66,7 +67,7 @@ public struct ModuleInfoBuilder: ~Copyable {
   }
 
   private mutating func build(
-    functions: [CodeRange], trampolines: [(entry: CodeRange?, exit: CodeRange?)]
+    functions: [CodeRange], trampolines: [(entry: CodeRange?, exit: CodeRange?)], adapters: [ImportAdapter]
   ) -> CodeBuffer {
     section.put(repeating: 0, count: InfoTable.headerSize)
     for (field, value) in [
@@ -77,6 +78,7 @@ public struct ModuleInfoBuilder: ~Copyable {
       section.patch32(at: field * 4, value)
     }
     buildTypes(trampolines)
+    buildImportedFunctions(adapters)
     buildFunctions(functions)
     buildImports()
     buildExports()
@@ -124,9 +126,23 @@ public struct ModuleInfoBuilder: ~Copyable {
     }
   }
 
-  private mutating func buildFunctions(_ functions: [CodeRange]) {
+  private mutating func buildImportedFunctions(_ adapters: [ImportAdapter]) {
     begin(.importedFunctions, count: module.importedFunctionCount)
-    for index in 0..<module.importedFunctionCount { section.put32(module.functions[index]) }
+    var next = adapters[...]
+    for index in 0..<module.importedFunctionCount {
+      section.put32(module.functions[index])
+      if let adapter = next.first, adapter.importedFunction == index {
+        next.removeFirst()
+        put(adapter.code)
+        put(adapter.symbol)
+      } else {
+        put(nil as CodeRange?)
+        section.put64(0)
+      }
+    }
+  }
+
+  private mutating func buildFunctions(_ functions: [CodeRange]) {
     let count = min(functions.count, module.bodies.count)
     begin(.functions, count: count)
     for index in 0..<count {

@@ -39,6 +39,11 @@ extension Artifact {
         trampolines.append(range)
       }
     }
+    for index in 0..<info.importedFunctionCount {
+      guard let adapter = try info.adapter(importedFunction: index) else { continue }
+      try checkInText(adapter.code, "the adapter of imported function \(index)")
+      trampolines.append(adapter.code)
+    }
     // Equal types share theirs.
     trampolines.sort { ($0.textOffset, $0.size) < ($1.textOffset, $1.size) }
     func end(_ range: CodeRange) -> UInt64 { UInt64(range.textOffset) + UInt64(range.size) }

@@ -54,23 +54,6 @@ public struct TextStub: Sendable {
   }
 }
 
-/// The adapter of an imported function that is bound to a symbol.
-public struct ImportAdapter: Sendable, Equatable {
-  /// Index of the imported function.
-  public var importedFunction: Int
-  /// Where its code is.
-  public var code: CodeRange
-  /// The symbol that it calls.
-  public var symbol: String
-
-  /// Creates a description.
-  public init(importedFunction: Int, code: CodeRange, symbol: String) {
-    self.importedFunction = importedFunction
-    self.code = code
-    self.symbol = symbol
-  }
-}
-
 /// Everything that goes into a finished artifact.
 public struct ArtifactInput: Sendable {
   /// Who compiled, with which settings.
@@ -113,7 +96,7 @@ public struct ArtifactInput: Sendable {
   func encodedInfo(image: DataImagePlan) -> CodeBuffer {
     ModuleInfoBuilder.encoded(
       module: module, functions: functions, trampolines: trampolines.map { (entry: $0.entry, exit: $0.exit) },
-      image: image)
+      adapters: adapters, image: image)
   }
 
   /// The contents of `.name.wasm`.

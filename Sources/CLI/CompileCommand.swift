@@ -38,6 +38,14 @@ struct CompileCommand: ParsableCommand {
   @Flag(help: "Give each function of an object a section of its own.")
   var functionSections = false
 
+  @Option(
+    help: ArgumentHelp(
+      """
+      Bind an imported function to a C function of that name, which the object then calls directly; for each import \
+      once. Only for objects.
+      """, valueName: "module.name=symbol"))
+  var bindImport: [String] = []
+
   @Option(help: ArgumentHelp("The architecture to compile for: x86_64.", valueName: "architecture"))
   var target = "x86_64"
 
@@ -64,6 +72,13 @@ struct CompileCommand: ParsableCommand {
     if output?.isEmpty == true { throw ValidationError("the name of the output is empty") }
     if let threads, threads < 1 || threads > 1024 { throw ValidationError("--threads takes a number from 1 to 1024") }
     _ = try CPUFeatureOption.parse(cpuFeatures)
+    for text in bindImport where ImportBinding(text) == nil {
+      throw ValidationError("--bind-import takes MODULE.NAME=SYMBOL, not '\(text)'")
+    }
+    if emit != .object && !bindImport.isEmpty {
+      throw ValidationError(
+        "--bind-import needs --emit object: an artifact has no undefined symbols, so it is made by linking the object")
+    }
     if emit != .object && functionSections {
       throw ValidationError("--function-sections is for objects only; give --emit object too")
     }
@@ -95,6 +110,7 @@ struct CompileCommand: ParsableCommand {
   private var options: ObjectOptions {
     var options = ObjectOptions()
     options.hasFunctionSections = functionSections
+    options.bindings = bindImport.compactMap(ImportBinding.init)
     return options
   }
 

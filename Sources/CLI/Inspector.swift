@@ -37,6 +37,11 @@ struct Inspector {
       // The bytes outlive what is made from them: all of it ends in this call.
       let file = unsafe ByteRegion(base: base, count: bytes.count)
       var damagedPages: [ArtifactError] = []
+      var object: ObjectDescription?
+      do { object = try ObjectDescription(file) } catch let error as ArtifactError {
+        throw Failure("\(path): an unlinked object: \(error)")
+      }
+      if let object { return try describe(object) }
       do {
         let artifact = try Artifact(file)
         damagedPages = artifact.damagedPages()
@@ -66,6 +71,22 @@ struct Inspector {
       if let first = damagedPages.first { throw Failure("\(path): \(first); nothing of it is disassembled") }
       try artifact.checkSectionHeaders()
       try disassemble(word, of: artifact, file)
+    }
+  }
+
+  private func describe(_ object: ObjectDescription) throws {
+    switch subject {
+    case .summary:
+      try Terminal.stream { output throws in try reporting { try object.describe(format, to: output) } }
+    case .functions:
+      try Terminal.stream { output throws in try reporting { try object.describeFunctions(format, to: output) } }
+    case .section(let name):
+      if format == .json { throw Failure("\(path): sections of an unlinked object have no form in JSON") }
+      var isThere = true
+      try Terminal.stream { output throws in isThere = object.describe(section: name, to: output) }
+      if !isThere { throw Failure("\(path): has no section '\(name)'") }
+    case .code:
+      throw Failure("\(path): an unlinked object; `objdump -dr` shows its code, and the calls by name")
     }
   }
 

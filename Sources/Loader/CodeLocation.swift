@@ -93,6 +93,12 @@ extension LoadedArtifact {
     return address(range)
   }
 
+  /// Address of the adapter of an imported function that is bound to a symbol; nil for any other.
+  public func adapterAddress(importedFunction index: Int) -> UInt? {
+    guard let info = try? moduleInfo(), let adapter = try? info.adapter(importedFunction: index) else { return nil }
+    return address(adapter.code)
+  }
+
   /// An address is given out only for code that lies in the text, from tables that were not lost when they were read.
   private func address(_ range: CodeRange) -> UInt? {
     guard !isDamaged, range.size > 0, Int(range.textOffset) + Int(range.size) <= textSize else { return nil }

@@ -124,6 +124,9 @@ final class InstanceEntity {
       case .bound(_, let code, let context):
         put(code, at: place)
         put(context, at: place + 8)
+      case .adapter(let code):
+        put(code, at: place)
+        unsafe put(UInt(bitPattern: context), at: place + 8)
       }
     }
   }
@@ -227,18 +230,22 @@ final class InstanceEntity {
   }
 
   private func makeReference(_ index: Int) -> FunctionReferenceBlock? {
+    var adapter: UInt?
     if index < resolution.functions.count {
-      guard case .host(let position, let entity, let signature, let code) = resolution.functions[index] else {
-        return nil
+      switch resolution.functions[index] {
+      case .host(let position, let entity, let signature, let code):
+        // The imports that the instance keeps own the entity.
+        let slotCount = unsafe entity._withUnsafeGuaranteedRef { $0.slotCount }
+        return FunctionReferenceBlock(
+          code: code, context: hostContext(position), signature: signature, slotCount: UInt32(clamping: slotCount),
+          entryTrampoline: 0)
+      case .bound: return nil
+      // As a function of the module.
+      case .adapter(let code): adapter = code
       }
-      // The imports that the instance keeps own the entity.
-      let slotCount = unsafe entity._withUnsafeGuaranteedRef { $0.slotCount }
-      return FunctionReferenceBlock(
-        code: code, context: hostContext(position), signature: signature, slotCount: UInt32(clamping: slotCount),
-        entryTrampoline: 0)
     }
     guard let typeIndex = try? plan.info.typeIndex(function: index), typeIndex < plan.signatures.count,
-      let code = module.artifact.functionAddress(index)
+      let code = adapter ?? module.artifact.functionAddress(index)
     else { return nil }
     let type = unsafe store.type(of: plan.signatures[typeIndex])
     return unsafe FunctionReferenceBlock(

@@ -93,11 +93,15 @@ public final class Module: Sendable {
   /// The module's name, from its name section.
   public var name: String? { artifact.moduleName }
 
-  /// The imports, in order. Empty for a damaged artifact.
+  /// The imports, in order; without functions that were bound to symbols when the module was compiled. Empty for a
+  /// damaged artifact.
   public var imports: [ImportType] {
     guard let info = try? info() else { return [] }
     return (0..<info.importCount).compactMap { index in
       guard let entry = try? info.importEntry(index), let type = try? info.externalType(entry.descriptor) else {
+        return nil
+      }
+      if case .function = entry.descriptor, (try? info.adapter(importedFunction: Int(entry.index))) ?? nil != nil {
         return nil
       }
       return artifact.isDamaged ? nil : ImportType(module: entry.module, name: entry.name, type: type)

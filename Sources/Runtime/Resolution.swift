@@ -22,6 +22,9 @@ final class Resolution: @unchecked Sendable {
     case host(position: Int, entity: Unmanaged<HostFunctionEntity>, signature: UInt32, code: UInt)
     /// A function of the store: its reference, and what a caller in the module calls.
     case bound(Function.Reference, code: UInt, context: UInt)
+    /// Code of the module itself, which calls a symbol that the import was bound to when it was compiled. It runs with the
+    /// instance's own context.
+    case adapter(code: UInt)
   }
   enum TableLink {
     case bound(TableEntity)
@@ -126,6 +129,11 @@ extension Module {
     let resolution = Resolution(stamp: stamp)
     for index in 0..<info.importCount {
       let entry = try reading { () throws(ArtifactError) in try info.importEntry(index) }
+      if case .function = entry.descriptor, let code = try adapter(Int(entry.index), info) {
+        // Nobody else has a say in it.
+        resolution.functions.append(.adapter(code: code))
+        continue
+      }
       // Made only for a message.
       var name: String { "\(entry.module.printable).\(entry.name.printable)" }
       guard let definition = imports.definition(module: entry.module, name: entry.name) else {
@@ -207,6 +215,17 @@ extension Module {
       throw RuntimeError(.damagedArtifact, "type \(typeIndex) of an import is missing")
     }
     return signatures[Int(typeIndex)]
+  }
+
+  /// The code of a bound import; nil for one that is to be looked for.
+  private func adapter(_ function: Int, _ info: ModuleInfo) throws(RuntimeError) -> UInt? {
+    guard try reading({ () throws(ArtifactError) in try info.adapter(importedFunction: function) }) != nil else {
+      return nil
+    }
+    guard let address = artifact.adapterAddress(importedFunction: function) else {
+      throw RuntimeError(.damagedArtifact, "the adapter of imported function \(function) is missing")
+    }
+    return address
   }
 
   private func exitTrampoline(_ typeIndex: Int) throws(RuntimeError) -> UInt {

@@ -56,6 +56,24 @@ import Testing
     }
   }
 
+  @Test func anImportThatIsBoundIsASymbolOfTheObject() throws {
+    try folder.add("guest.wasm")
+    let words = ["compile", "--emit", "object", "guest.wasm", "--bind-import"]
+    let name = "wasi_snapshot_preview1.proc_exit"
+    #expect(try Command.run(words + ["\(name)=my_exit"], in: folder).status == 0)
+    let shown = try Command.run("inspect", "guest.o", in: folder)
+    #expect(shown.status == 0 && shown.errors == "")
+    #expect(shown.text.hasPrefix("unlinked object\n"))
+    #expect(shown.text.contains(/undefined symbols \(1\)\n.*\n +my_exit\n/), "\(shown.text)")
+    #expect(shown.text.contains(/my_exit +wasi_snapshot_preview1 +proc_exit/), "\(shown.text)")
+    #expect(try Command.run("inspect", "--functions", "guest.o", in: folder).text.contains("adapter["))
+    let unknown = try Command.run(words + ["env.nothing=f", "-o", "other.o"], in: folder)
+    #expect(unknown.status == 1)
+    #expect(unknown.errors.contains("there is no import env.nothing to bind"))
+    #expect(unknown.errors.contains(name))
+    #expect(folder.names == ["guest.o", "guest.wasm"])
+  }
+
   @Test func anInputIsNeverReplaced() throws {
     try folder.add("guest.wasm")
     let before = try folder.read("guest.wasm")
@@ -126,7 +144,8 @@ import Testing
 
   @Test(arguments: [
     ["--target", "pdp11"], ["--threads", "0"], ["--threads", "many"], ["--cpu-features", "lzcnt,mmx2"], ["--nonsense"],
-    ["second.wasm"], ["--emit", "program"], ["--function-sections"],
+    ["second.wasm"], ["--emit", "program"], ["--function-sections"], ["--bind-import", "a.b=c"],
+    ["--emit", "object", "--bind-import", "a.b"],
   ])
   func aCommandLineThatMakesNoSenseExitsWith64(words: [String]) throws {
     try folder.add("guest.wasm")

@@ -13,6 +13,8 @@ public struct CodePiece: Sendable, Equatable {
     case entryTrampoline
     /// The trampoline out to host functions of a type.
     case exitTrampoline
+    /// The adapter of an imported function that is bound to a symbol.
+    case adapter
   }
 
   /// What it is.
@@ -23,15 +25,16 @@ public struct CodePiece: Sendable, Equatable {
   public var code: CodeRange
   /// Wasm offset of the function's body; nil for a trampoline.
   public var wasmOffset: UInt32?
-  /// The function's name, if the module gives one.
+  /// The function's name, if the module gives one; of an adapter, the symbol that it calls.
   public var name: String?
 
-  /// `function[3]`, `trampoline[2]::enter`, `trampoline[2]::exit`: the index as in symbols.
+  /// `function[3]`, `trampoline[2]::enter`, `trampoline[2]::exit`, `adapter[1]`: the index as in symbols.
   public var label: String {
     switch kind {
     case .function: "function[\(index)]"
     case .entryTrampoline: "trampoline[\(index)]::enter"
     case .exitTrampoline: "trampoline[\(index)]::exit"
+    case .adapter: "adapter[\(index)]"
     }
   }
 
@@ -41,11 +44,12 @@ public struct CodePiece: Sendable, Equatable {
     case .function: "function"
     case .entryTrampoline: "entry_trampoline"
     case .exitTrampoline: "exit_trampoline"
+    case .adapter: "adapter"
     }
   }
 }
 
-/// Functions and trampolines of an artifact, found by index or by text offset.
+/// Functions, trampolines and adapters of an artifact, found by index or by text offset.
 public struct CodePieces: Sendable {
   let info: ModuleInfo
   private let names: NameTable?
@@ -56,14 +60,23 @@ public struct CodePieces: Sendable {
   ///
   /// A table of names that cannot be read counts as absent.
   public init(_ artifact: Artifact) throws(ArtifactError) {
-    info = try artifact.moduleInfo()
-    names = try? artifact.names()
+    self.init(try artifact.moduleInfo(), names: try? artifact.names())
+  }
+
+  init(_ info: ModuleInfo, names: NameTable?) {
+    self.info = info
+    self.names = names
     var trampolines: [(kind: CodePiece.Kind, type: Int, code: CodeRange)] = []
     for type in 0..<info.typeCount {
       // Equal types share their trampolines.
       if let first = try? info.firstEqualType(type), first != type { continue }
       if let code = try? info.entryTrampoline(type: type) { trampolines.append((.entryTrampoline, type, code)) }
       if let code = try? info.exitTrampoline(type: type) { trampolines.append((.exitTrampoline, type, code)) }
+    }
+    for function in 0..<info.importedFunctionCount {
+      if let adapter = try? info.adapter(importedFunction: function) {
+        trampolines.append((.adapter, function, adapter.code))
+      }
     }
     trampolines.sort { ($0.code.textOffset, $0.type) < ($1.code.textOffset, $1.type) }
     self.trampolines = trampolines
@@ -85,7 +98,9 @@ public struct CodePieces: Sendable {
       throw .damaged(.info, 0, "no function or trampoline \(position)")
     }
     let trampoline = trampolines[position - info.definedFunctionCount]
-    return CodePiece(kind: trampoline.kind, index: trampoline.type, code: trampoline.code, wasmOffset: nil, name: nil)
+    let symbol = trampoline.kind == .adapter ? try info.adapter(importedFunction: trampoline.type)?.symbol : nil
+    return CodePiece(
+      kind: trampoline.kind, index: trampoline.type, code: trampoline.code, wasmOffset: nil, name: symbol)
   }
 
   /// The name of function `index`, imported ones counted first; nil where it has none that can be read.
@@ -139,7 +154,13 @@ public struct CodePieces: Sendable {
   /// Finds a function by index, by name, by the whole of its symbol, or by a part of its name that no other has.
   public func find(_ word: String) -> Match {
     if let index = Int(word), index >= 0 {
-      if index < info.importedFunctionCount { return .imported(index) }
+      if index < info.importedFunctionCount {
+        let adapter = (0..<trampolines.count).first {
+          trampolines[$0].kind == .adapter && trampolines[$0].type == index
+        }
+        guard let adapter, let piece = try? piece(info.definedFunctionCount + adapter) else { return .imported(index) }
+        return .one(piece)
+      }
       let position = index - info.importedFunctionCount
       guard position < info.definedFunctionCount, let piece = try? piece(position) else { return .none }
       return .one(piece)

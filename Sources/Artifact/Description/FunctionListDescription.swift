@@ -5,8 +5,16 @@ extension Artifact {
   ///
   /// - Throws: `ArtifactError` for the first row that cannot be read, when the others have been written.
   public func describeFunctions(_ format: DescriptionFormat, to output: TextOutput) throws(ArtifactError) {
-    let pieces = try CodePieces(self)
-    let report = Report(output, format, size: header.fileSize)
+    try CodePieces(self).describe(format, to: output, fileSize: header.fileSize, textSize: header.text.size)
+  }
+}
+
+extension CodePieces {
+  func describe(
+    _ format: DescriptionFormat, to output: TextOutput, fileSize: UInt64, textSize: UInt64
+  ) throws(ArtifactError) {
+    let pieces = self
+    let report = Report(output, format, size: fileSize)
     var order: [(size: UInt32, textOffset: UInt32, position: Int)] = []
     order.reserveCapacity(pieces.count)
     for (position, code) in pieces.positionsInText() { order.append((code.size, code.textOffset, position)) }
@@ -25,9 +33,9 @@ extension Artifact {
           .text(piece.kind == .function ? "\(piece.index)" : piece.label), .text(piece.name ?? ""),
         ]
       }
-      report.line("\(total) bytes of code in \(header.text.size) bytes of text")
+      report.line("\(total) bytes of code in \(textSize) bytes of text")
     case .json:
-      report.field("text size", .number(header.text.size))
+      report.field("text size", .number(textSize))
       report.field("code size", .number(total))
       let columns: [Column] = [
         .text("kind"), .number("index"), .number("size"), .number("text offset"), .number("wasm offset"), .text("name"),

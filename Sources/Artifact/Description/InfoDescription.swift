@@ -149,8 +149,14 @@ private struct InfoDescription {
           + code(try info.exitTrampoline(type: row)) + [.text(try signature(row))]
       }
     case .importedFunctions:
-      try table(kind, [.number("index", 8), .number("type", 6), .text("name")]) { row throws(ArtifactError) in
-        [.number(row), .number(try info.typeIndex(function: row)), name(row)]
+      let columns: [Column] = [
+        .number("index", 8), .number("type", 6), .number("adapter at"), .number("adapter size"), .text("symbol", 16),
+        .text("name"),
+      ]
+      try table(kind, columns) { row throws(ArtifactError) in
+        let adapter = try info.adapter(importedFunction: row)
+        return [.number(row), .number(try info.typeIndex(function: row))] + code(adapter?.code)
+          + [.optional(adapter?.symbol), name(row)]
       }
     case .functions:
       let columns: [Column] = [
