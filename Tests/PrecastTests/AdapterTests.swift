@@ -289,7 +289,6 @@ private final class LoadedObject {
     #expect(error([([], [])], ["env.f=f"]).contains("no import env.f to bind; the module imports env.f0"))
     #expect(error([([], [])], ["env.f0=f", "env.f0=g"]).contains("env.f0 is bound twice"))
     #expect(error([([], [])], ["env.f0="]).contains("no name for a symbol"))
-    #expect(error([([0x7B], [])], ["env.f0=f"]).contains("C has no v128"))
     #expect(error([([0x6F], [])], ["env.f0=f"]).contains("C has no externref"))
     #expect(error([([], [Self.i32, Self.i32])], ["env.f0=f"]).contains("it has 2 results"))
     #expect(ImportBinding("env.f") == nil)

@@ -181,8 +181,9 @@ import Testing
     try use("gcc", ["-shared", "r.o", "-o", "again.so"])
     try use("gcc", ["m.c", object.path, "-o", "program"])
     for file in ["a.o", "r.o", "whole.so", "again.so", "program"] {
-      #expect(!(try use("readelf", ["-aW", file])).contains(/[Ww]arning:|[Ee]rror:|<corrupt/), "\(file)")
-      #expect(!(try use("objdump", ["-dr", file])).contains(/[Ww]arning:|[Ee]rror:/), "\(file)")
+      // Warnings go to standard error, which `use` wants to be empty.
+      #expect(!(try use("readelf", ["-aW", file])).contains("<corrupt"), "\(file)")
+      try use("objdump", ["-dr", file])
     }
     for file in ["a.o", "r.o"] { #expect(try use("eu-elflint", ["--gnu-ld", file]) == "No errors\n") }
     #expect(try run(directory.appending("program"), []).status == 7)
