@@ -60,7 +60,8 @@ let package = Package(
       name: "PrecastDebugInfo", dependencies: ["PrecastLoader", "PrecastArtifact", "CPrecastHost"],
       path: "Sources/DebugInfo", swiftSettings: settings),
     .target(
-      name: "PrecastRuntime", dependencies: ["PrecastDebugInfo", "PrecastLoader", "PrecastArtifact", "PrecastWasm", "CPrecastHost"],
+      name: "PrecastRuntime",
+      dependencies: ["PrecastDebugInfo", "PrecastLoader", "PrecastArtifact", "PrecastWasm", "CPrecastHost"],
       path: "Sources/Runtime", swiftSettings: settings),
     .target(
       name: "PrecastWASI", dependencies: ["PrecastRuntime", "CPrecastHost"], path: "Sources/WASI",
@@ -152,6 +153,15 @@ let package = Package(
         "cache-hammer",
       ],
       path: "Tests/CacheTests"),
+    .executableTarget(
+      name: "debug-host", dependencies: ["Precast", "PrecastLoader"], path: "Tests/DebugHost", swiftSettings: settings),
+    .testTarget(
+      name: "DebugInfoTests",
+      dependencies: [
+        "PrecastDebugInfo", "Precast", "PrecastCompiler", "PrecastLoader", "PrecastArtifact", "PrecastWasm",
+        "CPrecastHost", "precast", "debug-host",
+      ],
+      path: "Tests/DebugInfoTests"),
     .testTarget(name: "CLITests", dependencies: ["precast"], path: "Tests/CLITests"),
   ]
 )

@@ -42,6 +42,17 @@ struct RunCommand: ParsableCommand {
   @Flag(help: "Print on standard error how long each step took.")
   var timings = false
 
+  @Flag(
+    name: [.customShort("g"), .long],
+    help: "Tell debuggers of the guest's code: names, and lines where it was compiled with -g. (also: PRECAST_DEBUG=1)")
+  var debug = false
+
+  @Option(
+    help: ArgumentHelp(
+      "Write down where the guest's code is, for perf: perfmap or jitdump. (also: PRECAST_PROFILE)", valueName: "format"
+    ))
+  var profile: String?
+
   @Argument(help: ArgumentHelp("The wasm module or artifact.", valueName: "file"))
   var file: String
 
@@ -53,6 +64,9 @@ struct RunCommand: ParsableCommand {
       throw ValidationError("--env takes NAME=VALUE, not '\(wrong)'")
     }
     _ = try CPUFeatureOption.parse(cpuFeatures)
+    if let profile, ProfilingStrategy(name: profile) == nil {
+      throw ValidationError("--profile takes perfmap or jitdump, not '\(profile)'")
+    }
   }
 
   /// The options, as `RunOptions` has them.
@@ -66,6 +80,8 @@ struct RunCommand: ParsableCommand {
     options.verify = verify
     options.usesCache = !noCache
     options.timings = timings
+    options.debug = debug
+    options.profile = profile.flatMap { ProfilingStrategy(name: $0) }
     options.file = file
     options.arguments = arguments
     return options

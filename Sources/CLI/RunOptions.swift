@@ -8,6 +8,8 @@
 // 0.9 ms to come to the same result, a third of what a whole run of a small program takes. Everything else (a request
 // for help, an unknown option, a missing value) goes to it, for it words such things well.
 
+import Precast
+
 /// What `run` was asked to do.
 struct RunOptions: Equatable {
   /// A directory of the host's and the name by which the guest knows it.
@@ -33,6 +35,10 @@ struct RunOptions: Equatable {
   /// Whether an artifact is verified in full before it runs.
   var verify = false
   var timings = false
+  /// Whether debuggers are told of the guest's code.
+  var debug = false
+  /// What is written for profilers.
+  var profile: ProfilingStrategy?
   /// Whether compiled modules are looked for in the cache, and kept there.
   var usesCache = true
   var file = ""
@@ -40,9 +46,9 @@ struct RunOptions: Equatable {
   var arguments: [String] = []
 
   /// The options that take a value; the next word is theirs, whatever it looks like.
-  static let optionsWithValue: Set<String> = ["--dir", "--env", "--invoke", "--cpu-features"]
+  static let optionsWithValue: Set<String> = ["--dir", "--env", "--invoke", "--cpu-features", "--profile"]
   /// The options that stand alone.
-  static let flags: Set<String> = ["--allow-precompiled", "--no-cache", "--verify", "--timings"]
+  static let flags: Set<String> = ["--allow-precompiled", "--no-cache", "--verify", "--timings", "-g", "--debug"]
 
   /// The words before FILE, FILE, and the words after it. No FILE: all words are before it.
   static func split(_ words: ArraySlice<String>) -> (own: [String], file: String?, guest: [String]) {
@@ -81,6 +87,8 @@ struct RunOptions: Equatable {
         verify = true
       } else if word == "--timings" {
         timings = true
+      } else if word == "-g" || word == "--debug" {
+        debug = true
       } else {
         return nil
       }
@@ -103,6 +111,9 @@ struct RunOptions: Equatable {
     case "--cpu-features":
       guard (try? CPUFeatureOption.parse(value)) != nil else { return false }
       cpuFeatures = value
+    case "--profile":
+      guard let strategy = ProfilingStrategy(name: value) else { return false }
+      profile = strategy
     default:
       return false
     }

@@ -39,6 +39,8 @@ struct Runner {
     // The guest gets all the stack that this thread has.
     var configuration = EngineConfiguration(maximumWasmStack: 0)
     configuration.verifiesArtifacts = options.verify
+    configuration.announcesToDebuggers = options.debug
+    configuration.profiling = options.profile ?? .none
     let cache = kind == .elf || !options.usesCache ? nil : try CacheFront.open()
     // A hit is counted at once; after a compilation, which took longer than that, clean-up gets some time.
     defer { cache?.finish(within: .milliseconds(cache?.missCount == 0 ? 0 : 250)) }

@@ -31,6 +31,8 @@ final class GuestDWARF {
   }
   private enum AttributeName {
     static let linkageName: UInt32 = 0x6E
+    static let declarationFile: UInt32 = 0x3A
+    static let declarationLine: UInt32 = 0x3B
     static let callColumn: UInt32 = 0x57
     static let callFile: UInt32 = 0x58
     static let callLine: UInt32 = 0x59
@@ -187,14 +189,21 @@ final class GuestDWARF {
   private func callSite(_ die: inout Die, unit: inout Die) -> Place {
     let line = number(AttributeName.callLine, &die)
     let column = number(AttributeName.callColumn, &die)
-    var file: String?
-    if let index = number(AttributeName.callFile, &die) {
-      var files: LibDW.Pointer?
-      if unsafe library.sourceFiles(&unit, &files, nil) == 0, let files = unsafe files {
-        file = unsafe library.fileName(files, index, nil, nil).map { unsafe String(cString: $0) }
-      }
-    }
+    let file = number(AttributeName.callFile, &die).flatMap { fileName($0, &unit) }
     return (file, line.flatMap { $0 > 0 ? $0 : nil }, column.flatMap { $0 > 0 ? $0 : nil })
+  }
+
+  /// Where a function is declared.
+  func declaration(_ die: inout Die, unit: inout Die) -> (file: String?, line: Int?) {
+    let file = number(AttributeName.declarationFile, &die).flatMap { fileName($0, &unit) }
+    return (file, number(AttributeName.declarationLine, &die))
+  }
+
+  /// A file of a unit's list.
+  private func fileName(_ index: Int, _ unit: inout Die) -> String? {
+    var files: LibDW.Pointer?
+    guard unsafe library.sourceFiles(&unit, &files, nil) == 0, let files = unsafe files else { return nil }
+    return unsafe library.fileName(files, index, nil, nil).map { unsafe String(cString: $0) }
   }
 
   private func number(_ name: UInt32, _ die: inout Die) -> Int? {

@@ -46,7 +46,7 @@ extension LoadedArtifact {
     return isDamaged ? [] : found
   }
 
-  private var symbolizer: Symbolizer {
+  var symbolizer: Symbolizer {
     if let known = companion.load() as? Symbolizer { return known }
     return companion.storeIfNil(Symbolizer()) as? Symbolizer ?? Symbolizer()
   }
@@ -63,21 +63,38 @@ final class Symbolizer: ArtifactCompanion, @unchecked Sendable {
   private var known: [Int: [SourcePosition]] = [:]
   private static let mostKnown = 4096
 
+  /// What others were told of the artifact's code.
+  let announcement = Announcement()
+
   override func artifactWillUnmap() {
+    announcement.withdraw()
     _ = LibDW.use { _ -> Void? in
       debugInfo = nil
       return ()
     }
   }
 
+  /// The artifact's DWARF, opened once. With libdw's lock held.
+  private func open(_ artifact: LoadedArtifact, _ library: LibDW) -> GuestDWARF? {
+    if !isOpened {
+      isOpened = true
+      debugInfo = GuestDWARF(artifact, library)
+    }
+    return debugInfo
+  }
+
+  /// All functions and lines, with the wasm offset that addresses count from; empty where there is no DWARF or no libdw.
+  func tables(of artifact: LoadedArtifact) -> (tables: GuestTables, codeStart: UInt64) {
+    guard Self.isAllowed, artifact.header.extent(of: .dwarf).size > 0 else { return (GuestTables(), 0) }
+    return LibDW.use { library in open(artifact, library).map { ($0.tables(), $0.layout.codeStart) } } ?? (
+      GuestTables(), 0
+    )
+  }
+
   func positions(of artifact: LoadedArtifact, _ offset: Int) -> [SourcePosition] {
     LibDW.use { library -> [SourcePosition]? in
       if let answer = known[offset] { return answer }
-      if !isOpened {
-        isOpened = true
-        debugInfo = GuestDWARF(artifact, library)
-      }
-      guard let debugInfo else { return nil }
+      guard let debugInfo = open(artifact, library) else { return nil }
       let answer = debugInfo.positions(ofWasmOffset: offset)
       if known.count >= Self.mostKnown { known.removeAll(keepingCapacity: true) }
       known[offset] = answer

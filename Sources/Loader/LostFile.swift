@@ -52,7 +52,7 @@ extension LoadedArtifact {
   func lostFile() -> LoadError { LoadError(damage(), path: nil) }
 
   /// Where the file is now; nil when it cannot be found out. A file that has been deleted is called so.
-  var currentPath: String? {
+  package var currentPath: String? {
     unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(PATH_MAX)) { buffer in
       guard let start = buffer.baseAddress else { return nil }
       let count = unsafe readlink("/proc/self/fd/\(fileDescriptor)", start, buffer.count)

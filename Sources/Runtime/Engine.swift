@@ -6,6 +6,7 @@
 // instantiated and when a host function is made, never when one is called.
 
 import CPrecastHost
+public import PrecastDebugInfo
 import PrecastWasm
 import Synchronization
 
@@ -23,6 +24,12 @@ public struct EngineConfiguration: Sendable, Equatable {
   /// file, which takes time in proportion to its size. Otherwise pages of tables are checked when they are first read,
   /// and text and data image not at all.
   public var verifiesArtifacts = false
+  /// Whether debuggers are told of modules when these are made, through the GDB JIT interface: then gdb shows and finds wasm
+  /// functions by their names, and the guest's source lines. Costs time and memory in proportion to the code and its DWARF.
+  /// `PRECAST_DEBUG=1` in the environment does the same.
+  public var announcesToDebuggers = false
+  /// What is written down about modules for profilers. `PRECAST_PROFILE=perfmap` or `jitdump` in the environment does the same.
+  public var profiling = ProfilingStrategy.none
 
   /// The defaults: 1 MiB of stack, 2 GiB of guard, those of the pool.
   public init(
@@ -42,6 +49,8 @@ public final class Engine: Sendable {
   public let configuration: EngineConfiguration
   let signatures = SignatureRegistry()
   let pool: InstancePool
+  /// Whom modules are announced to; nearly always nobody.
+  let observers: CodeObservers
   /// What the layers above keep with the engine.
   package let attachments = EngineAttachments()
   /// What installing the signal handlers returned: 0, or a negative errno.
@@ -51,6 +60,10 @@ public final class Engine: Sendable {
   public init(configuration: EngineConfiguration = EngineConfiguration()) {
     self.configuration = configuration
     pool = InstancePool(configuration.pool)
+    observers =
+      CodeObservers(
+        debuggers: configuration.announcesToDebuggers, profiling: configuration.profiling
+      ).withEnvironment
     signalHandlerStatus = precast_install_signal_handlers()
   }
 }

@@ -4,6 +4,7 @@
 // function types, is worked out when the module is first instantiated, and kept here for all its instances.
 
 import PrecastArtifact
+import PrecastDebugInfo
 public import PrecastLoader
 import PrecastWasm
 import Synchronization
@@ -54,6 +55,7 @@ public final class Module: Sendable {
   public init(engine: Engine, artifact: LoadedArtifact) {
     self.engine = engine
     self.artifact = artifact
+    if !engine.observers.isEmpty { artifact.announce(to: engine.observers) }
   }
 
   deinit {

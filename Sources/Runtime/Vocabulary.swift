@@ -4,6 +4,7 @@
 // decoder and the loader, which the embedder should not have to know by name; so those types are given here again.
 
 public import PrecastArtifact
+public import PrecastDebugInfo
 public import PrecastLoader
 public import PrecastWasm
 
@@ -25,6 +26,10 @@ public typealias ExternalKind = PrecastWasm.ExternalKind
 public typealias TrapCode = PrecastArtifact.TrapCode
 /// Why an artifact could not be loaded.
 public typealias LoadError = PrecastLoader.LoadError
+/// A place in the guest's source.
+public typealias SourcePosition = PrecastDebugInfo.SourcePosition
+/// What is written down about modules for profilers.
+public typealias ProfilingStrategy = PrecastDebugInfo.ProfilingStrategy
 
 /// The type of something imported or exported.
 ///

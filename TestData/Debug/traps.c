@@ -62,3 +62,12 @@ INLINE int ask(int a) {
   return host_call(a);  // TRAP ask
 }
 EXPORT(ask_host)(int a) { return ask(a) + 1; }
+
+// For profilers.
+EXPORT(spin)(int a) {
+  unsigned value = 1;
+  for (int i = 0; i < a; i++) {
+    value = value * 1664525u + 1013904223u + (value >> 7);  // TIME spin
+  }
+  return (int)value;
+}

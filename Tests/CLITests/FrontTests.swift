@@ -28,11 +28,16 @@ import Testing
     for option in RunOptions.optionsWithValue { #expect(help.contains("\(option) <"), "\(option)") }
     for option in RunOptions.flags { #expect(help.contains(option), "\(option)") }
     // And none that it does not know: it would take the option's value for FILE.
-    let listed = help.split(separator: "\n").compactMap { line -> String? in
-      let words = line.split(separator: " ")
-      return line.hasPrefix("  --") ? words.first.map(String.init) : nil
+    var listed: Set<String> = []
+    for line in help.split(separator: "\n") where line.hasPrefix("  -") {
+      // `--long`, or `-s, --long`.
+      let words = line.split(separator: " ").map(String.init)
+      guard let first = words.first else { continue }
+      listed.insert(first.hasSuffix(",") ? String(first.dropLast()) : first)
+      if first.hasSuffix(","), words.count > 1 { listed.insert(words[1]) }
     }
-    #expect(Set(listed) == RunOptions.optionsWithValue.union(RunOptions.flags).union(["--version"]))
+    let known = RunOptions.optionsWithValue.union(RunOptions.flags)
+    #expect(listed == known.union(["--version", "-h", "--help"]))
   }
 
   @Test func theSplitIsAtTheFirstWordThatIsNoOption() {

@@ -5,12 +5,14 @@
 #pragma once
 
 #include "precast_activation.h"
+#include "precast_anonymous_text.h"
 #include "precast_background.h"
 #include "precast_checked_pages.h"
 #include "precast_code_registry.h"
 #include "precast_cpu.h"
 #include "precast_crc32c.h"
 #include "precast_files.h"
+#include "precast_gdb_jit.h"
 #include "precast_limits.h"
 #include "precast_memory.h"
 #include "precast_openat2.h"
