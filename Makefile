@@ -67,7 +67,7 @@ asan: setup-test
 
 golden: setup-test
 	@PRECAST_UPDATE_GOLDEN=1 $(WITH) swift test $(TESTS) --filter Golden || true
-	@PRECAST_UPDATE_GOLDEN=1 $(WITH) swift test $(TESTS) --filter FormatDocumentTests || true
+	@PRECAST_UPDATE_GOLDEN=1 $(WITH) swift test $(TESTS) --filter 'FormatDocumentTests|UnwindTableTests' || true
 	@git status --short TestData Docs
 
 fuzz: setup-test
@@ -88,7 +88,7 @@ test-wasm: setup-test
 	chmod 644 TestData/Command/guest.wasm
 	clang-19 --target=wasm32-wasi -O2 -Wall -Wextra -Wl,--strip-debug -o TestData/Load/hello.wasm TestData/Load/hello.c
 	chmod 644 TestData/Load/hello.wasm
-	for text in TestData/Command/*.wat TestData/Load/*.wat; do $(WITH) wasm-tools parse $$text -o $${text%.wat}.wasm; done
+	for text in TestData/Command/*.wat TestData/Load/*.wat TestData/Unwind/*.wat; do $(WITH) wasm-tools parse $$text -o $${text%.wat}.wasm; done
 
 # Guests with DWARF, for backtraces and debuggers. Their sources are found under a name that is the same everywhere.
 DEBUG_FLAGS := --target=wasm32 -g -nostdlib -fdebug-compilation-dir=/guest -mbulk-memory -mnontrapping-fptoint -Wall -Wextra \

@@ -90,7 +90,7 @@ let package = Package(
       name: "precast-bench",
       dependencies: [
         "Precast", "PrecastRuntime", "PrecastLoader", "PrecastArtifact", "PrecastMachineCode", "PrecastCache",
-        "LargeModule",
+        "CPrecastHost", "LargeModule",
       ],
       path: "Sources/Benchmarks", swiftSettings: settings),
     .target(name: "LargeModule", path: "Tests/LargeModule", swiftSettings: settings),
@@ -136,11 +136,14 @@ let package = Package(
       dependencies: [
         "Precast", "PrecastRuntime", "PrecastWASI", "PrecastCompiler", "PrecastLoader", "PrecastArtifact",
         "PrecastWasm",
-        "LargeModule", "precast", "artifact-holder",
+        "LargeModule", "precast", "artifact-holder", "unwind-subject",
       ],
       path: "Tests/PrecastTests"),
     .executableTarget(
       name: "artifact-holder", dependencies: ["PrecastLoader"], path: "Tests/ArtifactHolder", swiftSettings: settings),
+    .executableTarget(
+      name: "unwind-subject", dependencies: ["Precast", "CPrecastHost"], path: "Tests/UnwindSubject",
+      swiftSettings: settings),
     .target(
       name: "CacheTestSupport", dependencies: ["Precast"], path: "Tests/CacheTestSupport", swiftSettings: settings),
     .executableTarget(

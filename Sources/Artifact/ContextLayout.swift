@@ -170,6 +170,11 @@ public enum EntryFrameLayout {
   public static let r15 = -40
   /// The slots that the caller gave, for the results.
   public static let slots = -48
+
+  /// The instruction behind the call in an entry trampoline, `nop dword [rax - 27]`, as 4 bytes at the call's return address.
+  /// Nothing else that is compiled has a `nop` of this form: so an unwinder that knows no more than a return address can tell
+  /// an entry trampoline, which has the caller's registers in its frame, from all other code.
+  public static let marker: UInt32 = 0xE540_1F0F
 }
 
 /// A function reference: what a `funcref` value points to, owned by the store.

@@ -10,6 +10,7 @@
 //       call      calls from the host into wasm, from wasm to the host, and in wasm
 //       lookup    questions about addresses (lookup FILE.cwasm: in that artifact)
 //       scale     10,000 artifacts at once (scale N: so many)
+//       unwind    registering modules with the unwinder, and walking stacks (unwind N: with N modules)
 //       cache     modules made of wasm that the cache has, from a file and from bytes
 //       layout    laying out a text of 200,000 functions with a million calls
 //
@@ -26,7 +27,9 @@ import Glibc
 
 /// What the words of the command line ask for.
 struct Options {
-  static let all = ["compile", "run", "load", "process", "sizes", "call", "lookup", "scale", "cache", "layout"]
+  static let all = [
+    "compile", "run", "load", "process", "sizes", "call", "lookup", "scale", "cache", "layout", "unwind",
+  ]
 
   var benchmarks: Set<String> = []
   var runs = 3
@@ -41,6 +44,8 @@ struct Options {
   var lookup: String?
   /// How many artifacts to load at once.
   var scale = 10_000
+  /// How many modules to register with the unwinder, in turn.
+  var unwind = [1_000, 10_000]
 
   init(_ words: [String]) throws(BenchmarkError) {
     var words = words[...]
@@ -67,6 +72,12 @@ struct Options {
         benchmarks.insert(word)
         if let number = words.first.flatMap({ Int($0) }), (1...1_000_000).contains(number) {
           scale = number
+          words.removeFirst()
+        }
+      case "unwind":
+        benchmarks.insert(word)
+        if let number = words.first.flatMap({ Int($0) }), (1...1_000_000).contains(number) {
+          unwind = [number]
           words.removeFirst()
         }
       case _ where Self.all.contains(word): benchmarks.insert(word)
@@ -105,6 +116,7 @@ func main() throws(BenchmarkError) {
   var report = Report()
   // Needs neither programs nor peers.
   if options.benchmarks.remove("layout") != nil { try measureLayout(&report, runs: options.runs) }
+  if options.benchmarks.remove("unwind") != nil { try UnwindTimes().run(&report, counts: options.unwind) }
   if options.benchmarks.isEmpty { return print(options.json ? report.json : report.text, terminator: "") }
   let bench = try Workbench(runs: options.runs)
   for name in Options.all where options.benchmarks.contains(name) {

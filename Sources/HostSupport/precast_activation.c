@@ -97,6 +97,8 @@ static inline uint64_t thread_limit(const struct precast_thread *thread, uint64_
 static inline __attribute__((always_inline)) uint64_t enter(
     void *context, const void *code, void *slots, struct precast_activation *activation, precast_entry entry,
     struct precast_store_context *store, uint64_t sp, uint64_t limit) {
+  // What an unwinder asks when it comes here: see precast_boundary.c. (0x1b: a distance of 32 bits.)
+  __asm__ volatile(".cfi_personality 0x1b, precast_boundary");
   struct precast_activation *outer = precast_thread.current;
   if (store->max_wasm_stack != 0) limit = larger(limit, less_or_zero(sp, store->max_wasm_stack));
   if (outer) limit = larger(limit, outer->stack_limit);

@@ -30,17 +30,15 @@ struct AddressReservation: ~Copyable {
   }
 }
 
-/// A mapped artifact with one owner.
-struct ArtifactMapping: ~Copyable {
-  /// Where the text starts.
-  let address: UInt
-  /// Bytes in memory, whole pages.
-  let size: Int
-
-  /// Maps `file` from its text on, anywhere or over the reservation, which is used up.
-  init(
-    file: borrowing FileDescriptor, header: ArtifactHeader, at reservation: consuming AddressReservation? = nil,
-    path: String?
+extension CodeSpace {
+  /// Maps `file` from its text on: over the reservation, which is used up; into an arena, where `unwinding` wants one; or
+  /// anywhere.
+  ///
+  /// An arena's unwind entry is about compiled wasm. What C compilers made has frames of its own, so an artifact that has
+  /// been linked with it is told by its data, and stays outside.
+  convenience init(
+    mapping file: borrowing FileDescriptor, header: ArtifactHeader, at reservation: consuming AddressReservation?,
+    path: String?, unwinding: UnwindRegistration
   ) throws(LoadError) {
     let text = header.text.offset
     let writable = header.engine.writable
@@ -54,6 +52,7 @@ struct ArtifactMapping: ~Copyable {
       file_size: Int(header.fileSize - text), text_size: Int(header.text.size),
       data_start: Int((writable?.offset ?? header.fileSize) - text), memory_size: size)
     var address: UInt64 = 0
+    var arena: CodeArena?
     let result: Int32
     if let reservation {
       guard size <= reservation.size else { throw .system(ENOMEM, "map \(size) bytes where room for fewer was made") }
@@ -61,7 +60,13 @@ struct ArtifactMapping: ~Copyable {
       result = unsafe precast_map_artifact(file.number, text, &parts, &address)
       if result == 0 { reservation.keep(size) }
     } else {
+      if case .shared(let arenaSize) = unwinding.kind, writable == nil, header.extent(of: .readOnlyData).size == 0 {
+        let taken = try CodeArena.take(size, arenaSize: arenaSize)
+        arena = taken.arena
+        address = UInt64(taken.address)
+      }
       result = unsafe precast_map_artifact(file.number, text, &parts, &address)
+      if result != 0, let arena { arena.release(UInt(address), size) }
     }
     if result == -EACCES || result == -EPERM {
       throw LoadError(
@@ -70,16 +75,6 @@ struct ArtifactMapping: ~Copyable {
           "could not map the text for execution: the file system is mounted noexec, or a security policy forbids it")
     }
     if result != 0 { throw .system(-result, "map the file's \(size) bytes", path: path, requesting: size) }
-    self.address = UInt(address)
-    self.size = size
-  }
-
-  deinit { _ = precast_release(UInt64(address), size) }
-
-  /// Gives the mapping up without unmapping it.
-  consuming func take() -> UInt {
-    let address = address
-    discard self
-    return address
+    self.init(address: UInt(address), size: size, arena: arena)
   }
 }

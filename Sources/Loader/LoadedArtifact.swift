@@ -41,7 +41,8 @@ public final class LoadedArtifact: Sendable {
   /// this object lives.
   public let fileDescriptor: Int32
 
-  private let mappingSize: Int
+  // The mapping, given back behind `deinit`.
+  private let space: CodeSpace
   // Checks the pages behind the text when they are first read.
   let pages: PageGuard
   // Handles of the C side: written once in `init`, used once in `deinit`.
@@ -57,26 +58,33 @@ public final class LoadedArtifact: Sendable {
   ///   - host: what the artifact may ask for; anything else is an `incompatible` error that names each
   ///     differing setting.
   ///   - verification: how much of the file is checked now rather than when it is read.
+  ///   - unwinding: how the code is made known to the process's unwinder.
   public convenience init(
-    path: String, host: CompilerSettings = HostSettings.current, verification: Verification = .none
+    path: String, host: CompilerSettings = HostSettings.current, verification: Verification = .none,
+    unwinding: UnwindRegistration = .perModule
   ) throws(LoadError) {
-    try self.init(FileDescriptor.open(path: path), path: path, host: host, verification: verification)
+    try self.init(
+      FileDescriptor.open(path: path), path: path, host: host, verification: verification, unwinding: unwinding)
   }
 
   /// Loads from an open descriptor of a regular file, which the caller keeps (and may close).
   /// The file's position is neither used nor changed.
   public convenience init(
-    fileDescriptor: Int32, host: CompilerSettings = HostSettings.current, verification: Verification = .none
+    fileDescriptor: Int32, host: CompilerSettings = HostSettings.current, verification: Verification = .none,
+    unwinding: UnwindRegistration = .perModule
   ) throws(LoadError) {
-    try self.init(FileDescriptor.duplicate(fileDescriptor), path: nil, host: host, verification: verification)
+    try self.init(
+      FileDescriptor.duplicate(fileDescriptor), path: nil, host: host, verification: verification, unwinding: unwinding)
   }
 
   /// Loads from bytes, by way of sealed memory; the bytes are not needed afterwards.
   public convenience init(
-    bytes: RawSpan, host: CompilerSettings = HostSettings.current, verification: Verification = .none
+    bytes: RawSpan, host: CompilerSettings = HostSettings.current, verification: Verification = .none,
+    unwinding: UnwindRegistration = .perModule
   ) throws(LoadError) {
     try Self.checkHeader(bytes)
-    try self.init(FileDescriptor.sealed(bytes), path: nil, host: host, verification: verification)
+    try self.init(
+      FileDescriptor.sealed(bytes), path: nil, host: host, verification: verification, unwinding: unwinding)
   }
 
   /// Spares a copy of what is no artifact.
@@ -99,7 +107,7 @@ public final class LoadedArtifact: Sendable {
   /// Maps and enters an artifact; at `reservation`, if its code was linked for those addresses.
   init(
     _ file: consuming FileDescriptor, path: String?, at reservation: consuming AddressReservation? = nil,
-    host: CompilerSettings, verification: Verification
+    host: CompilerSettings, verification: Verification, unwinding: UnwindRegistration = .perModule
   ) throws(LoadError) {
     let header = try file.readHeader(path: path)
     do throws(ArtifactError) { try header.record.check(host: host) } catch { throw LoadError(error, path: path) }
@@ -118,7 +126,7 @@ public final class LoadedArtifact: Sendable {
         message: "the text is at \(text.offset), which is not on a page of this system's \(precast_page_size()) bytes")
     }
 
-    let mapping = try ArtifactMapping(file: file, header: header, at: reservation, path: path)
+    let mapping = try CodeSpace(mapping: file, header: header, at: reservation, path: path, unwinding: unwinding)
     let restStart = unsafe UnsafeRawPointer(bitPattern: mapping.address + UInt(textSize))!
     let pages = unsafe PageGuard(header.engine, rest: restStart)
     let rest = unsafe ByteRegion(base: restStart, count: size - textSize, pages: pages.pointer)
@@ -164,22 +172,22 @@ public final class LoadedArtifact: Sendable {
     self.textSize = textSize
     unsafe self.code = code
     unsafe self.frames =
-      ehFrame.size == 0
-      ? nil
-      : precast_register_frames(UnsafeRawPointer(bitPattern: mapping.address + UInt(ehFrame.offset - text.offset)))
+      unwinding != .none && mapping.arena == nil && ehFrame.size != 0
+      ? precast_register_frames(
+        UnsafeRawPointer(bitPattern: mapping.address + UInt(ehFrame.offset - text.offset)), Int(ehFrame.size))
+      : nil
     self.fileDescriptor = file.take()
-    self.mappingSize = mapping.size
-    self.textBase = mapping.take()
+    self.textBase = mapping.address
+    self.space = mapping
     // Nobody can know an address in this text yet, so nobody looks at the box before this.
     box.artifact = self
   }
 
   deinit {
     companion.load()?.artifactWillUnmap()
-    // First unreachable, then unmapped.
+    // First unreachable, then unmapped: by the last reference to the address space.
     unsafe precast_code_unregister(code)
     unsafe precast_deregister_frames(frames)
-    _ = precast_release(UInt64(textBase), mappingSize)
     close(fileDescriptor)
   }
 

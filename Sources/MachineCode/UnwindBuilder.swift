@@ -8,9 +8,9 @@
 /// The section is one CIE and one FDE a function, each 4-byte aligned, and a terminator (LSB,
 /// "Exception Frames"; instructions are DWARF 5's, 6.4.2):
 ///
-///     CIE   length, 0, version 1, "zR", code align 1, data align -8, return address column 16,
+///     CIE   length, 0, version 1, "zR", code align, data align -8, return address column,
 ///           1 byte of augmentation data: the pointer encoding
-///           def_cfa rsp+8; offset ra at cfa-8
+///           where a function finds the CFA and the return address when it is called
 ///     FDE   length, distance back to the CIE, function (pc-relative), size, 0,
 ///           instructions
 ///     0     four zero bytes
@@ -21,6 +21,10 @@
 ///
 /// A function's epilogue may stand in the middle of it. There the state is remembered before `ret`
 /// and restored after it; the last `ret` of a function needs neither.
+///
+/// Both architectures have the same frame, a record of the caller's frame pointer and the return address with the frame
+/// pointer at it. They differ in registers, in who stores the return address, and in the lengths of instructions:
+/// `UnwindConvention`, given in X86_64/X86_64Unwind.swift and AArch64/AArch64Unwind.swift.
 
 /// A register of the caller, saved by a trampoline in its frame.
 public struct SavedRegister: Sendable, Equatable, BitwiseCopyable {
@@ -57,27 +61,32 @@ public struct StackPointerRange: Sendable, Equatable, BitwiseCopyable {
   }
 }
 
-extension Register {
-  /// The register's number in DWARF (System V psABI, x86-64, figure 3.36).
-  public var dwarfNumber: UInt8 {
-    switch self {
-    case .rax: 0
-    case .rdx: 1
-    case .rcx: 2
-    case .rbx: 3
-    case .rsi: 4
-    case .rdi: 5
-    case .rbp: 6
-    case .rsp: 7
-    default: rawValue
-    }
-  }
+/// What unwind tables have to know of an architecture and its frames. Registers are DWARF's numbers.
+struct UnwindConvention: BitwiseCopyable {
+  /// Length of the shortest instruction: the unit of advances.
+  var codeAlignment: UInt8
+  var stackPointer: UInt8
+  var framePointer: UInt8
+  /// The column of the return address, which may be a register.
+  var returnAddress: UInt8
+  /// At a function's first instruction, CFA = stack pointer + this.
+  var entryOffset: UInt8
+  /// Whether the call has stored the return address at CFA - 8; otherwise the function does, with its frame pointer.
+  var callStoresReturnAddress: Bool
+  /// Code offset at which the frame record is on the stack: CFA = stack pointer + 16.
+  var recordOffset: UInt32
+  /// Code offset at which the frame pointer points to it: CFA = frame pointer + 16.
+  var framePointerOffset: UInt32
+
+  /// Length of a return instruction, which is the shortest on both.
+  var returnLength: UInt32 { UInt32(codeAlignment) }
 }
 
-/// Builds the contents of `.eh_frame` for x86-64 text that starts a section's length before it.
+/// Builds the contents of `.eh_frame` for text that starts a section's length before it.
 public struct UnwindBuilder: ~Copyable {
   /// What has been written.
   private var section = CodeBuffer(capacity: 1 << 16)
+  private let convention: UnwindConvention
   private let textSize: Int
   private let isWide: Bool
   private var isFinished = false
@@ -88,8 +97,12 @@ public struct UnwindBuilder: ~Copyable {
   private var location: UInt32 = 0
 
   /// Tables for a text of `textSize` bytes, after which the section follows immediately. `isWide`
-  /// asks for 64-bit pointers; by default they are used where 32 bits could be too few.
-  public init(textSize: Int, isWide: Bool? = nil) {
+  /// asks for 64-bit pointers; by default they are used where 32 bits could be too few. `hasLandingPads` says that functions
+  /// begin with a landing pad (`bti c`, AArch64 only).
+  public init(
+    architecture: Architecture = .x86_64, textSize: Int, isWide: Bool? = nil, hasLandingPads: Bool = false
+  ) {
+    convention = architecture == .aarch64 ? .aarch64(hasLandingPads: hasLandingPads) : .x86
     self.textSize = textSize
     // Tables take less than text; 1.5 GiB of text leaves room for as much as 512 MiB of them.
     self.isWide = isWide ?? (textSize > 0x6000_0000)
@@ -99,20 +112,20 @@ public struct UnwindBuilder: ~Copyable {
     section.put8(UInt8(ascii: "z"))
     section.put8(UInt8(ascii: "R"))
     section.put8(0)
-    section.put8(1)  // code alignment
+    section.put8(convention.codeAlignment)
     section.put8(0x78)  // data alignment: -8
-    section.put8(16)  // return address: column 16
+    section.put8(convention.returnAddress)
     section.put8(1)  // size of the augmentation data
     section.put8(self.isWide ? 0x1C : 0x1B)  // DW_EH_PE_pcrel | sdata8 or sdata4
-    emitDefineCFA(register: 7, offset: 8)
-    emitOffset(register: 16, cfaOffset: -8)
+    emitDefineCFA(register: convention.stackPointer, offset: UInt64(convention.entryOffset))
+    if convention.callStoresReturnAddress { emitOffset(register: convention.returnAddress, cfaOffset: -8) }
     closeEntry(at: 0)
   }
 
   // MARK: Functions
 
-  /// Describes a function with the standard frame: `push rbp` at 0, `mov rbp, rsp` at 1, and a
-  /// `leave` before each `ret`.
+  /// Describes a function with the standard frame: `push rbp` and `mov rbp, rsp` first, and a `leave` before each `ret`; on
+  /// AArch64 `stp x29, x30, [sp, #-16]!` and `mov x29, sp`, and `ldp x29, x30, [sp], #16` before each `ret`.
   ///
   /// `returns` holds the code offsets of the `ret`s in ascending order, counted from `base` bytes
   /// before the function, as `savedRegisters` and `stackPointerRange` are.
@@ -129,12 +142,13 @@ public struct UnwindBuilder: ~Copyable {
   public mutating func add(textOffset: Int, size: UInt32) {
     beginEntry(textOffset: textOffset, size: size)
     emitPrologue()
-    if size > 0 { emitReturn(at: size - 1, size: size) }
+    let length = convention.returnLength
+    if size >= length { emitReturn(at: size - length, size: size) }
     closeEntry(at: entry)
   }
 
   /// Describes a trampoline: the standard frame, and registers of the caller saved in it, in order of
-  /// code offset. They count as restored at each `ret`. `stackPointerRanges`: where rbp is not to be
+  /// code offset. Those saved so far count as restored at each `ret`. `stackPointerRanges`: where rbp is not to be
   /// trusted, in order, apart from each other and from the `ret`s.
   public mutating func addTrampoline(
     textOffset: Int, size: UInt32, returns: [UInt32], savedRegisters: [SavedRegister],
@@ -156,11 +170,11 @@ public struct UnwindBuilder: ~Copyable {
       } else if nextRange != .max, nextRange <= nextReturn, let range = ranges.popFirst() {
         advance(to: range.start)
         section.put8(0x0A)  // DW_CFA_remember_state
-        emitDefineCFA(register: 7, offset: UInt64(range.cfaOffset))
+        emitDefineCFA(register: convention.stackPointer, offset: UInt64(range.cfaOffset))
         advance(to: range.end)
         section.put8(0x0B)  // DW_CFA_restore_state
       } else if let offset = returns.popFirst() {
-        emitReturn(at: offset, size: size, restoring: savedRegisters)
+        emitReturn(at: offset, size: size, restoring: savedRegisters.dropLast(saved.count))
       } else {
         break
       }
@@ -207,28 +221,30 @@ public struct UnwindBuilder: ~Copyable {
 
   private mutating func emitPrologue() {
     section.ensure(16)
-    advance(to: 1)  // push rbp
+    advance(to: convention.recordOffset)
     section.put16(0x100E)  // DW_CFA_def_cfa_offset 16
-    section.put16(0x0286)  // DW_CFA_offset rbp at cfa-16
-    advance(to: 4)  // mov rbp, rsp
-    section.put16(0x060D)  // DW_CFA_def_cfa_register rbp
+    emitOffset(register: convention.framePointer, cfaOffset: -16)
+    if !convention.callStoresReturnAddress { emitOffset(register: convention.returnAddress, cfaOffset: -8) }
+    advance(to: convention.framePointerOffset)
+    section.put16(0x0D | UInt16(convention.framePointer) << 8)  // DW_CFA_def_cfa_register
   }
 
-  private mutating func emitReturn(at offset: UInt32, size: UInt32, restoring saved: [SavedRegister] = []) {
+  private mutating func emitReturn(at offset: UInt32, size: UInt32, restoring saved: ArraySlice<SavedRegister> = []) {
     advance(to: offset)
-    let isLast = offset &+ 1 >= size
+    let isLast = offset &+ convention.returnLength >= size
     if !isLast { section.put8(0x0A) }  // DW_CFA_remember_state
-    for register in saved { section.put8(0xC0 | register.dwarfRegister & 63) }  // DW_CFA_restore
-    section.put8(0xC6)  // DW_CFA_restore rbp
-    emitDefineCFA(register: 7, offset: 8)
+    for register in saved { emitRestore(register.dwarfRegister) }
+    emitRestore(convention.framePointer)
+    if !convention.callStoresReturnAddress { emitRestore(convention.returnAddress) }
+    emitDefineCFA(register: convention.stackPointer, offset: UInt64(convention.entryOffset))
     if !isLast {
-      advance(to: offset &+ 1)
+      advance(to: offset &+ convention.returnLength)
       section.put8(0x0B)  // DW_CFA_restore_state
     }
   }
 
   private mutating func advance(to offset: UInt32) {
-    let delta = offset &- location
+    let delta = (offset &- location) / UInt32(convention.codeAlignment)
     location = offset
     switch delta {
     case 0: break
@@ -249,7 +265,22 @@ public struct UnwindBuilder: ~Copyable {
   }
 
   private mutating func emitOffset(register: UInt8, cfaOffset: Int32) {
-    section.put8(0x80 | register & 63)  // DW_CFA_offset, in units of the data alignment
+    if register < 64 {
+      section.put8(0x80 | register)  // DW_CFA_offset
+    } else {
+      section.put8(0x05)  // DW_CFA_offset_extended
+      section.putULEB128(UInt64(register))
+    }
+    // In units of the data alignment.
     section.putULEB128(UInt64(max(0, -Int64(cfaOffset) / 8)))
+  }
+
+  private mutating func emitRestore(_ register: UInt8) {
+    if register < 64 {
+      section.put8(0xC0 | register)  // DW_CFA_restore
+    } else {
+      section.put8(0x06)  // DW_CFA_restore_extended
+      section.putULEB128(UInt64(register))
+    }
   }
 }

@@ -4,6 +4,7 @@ public import PrecastArtifact
 public import PrecastCache
 import PrecastCompiler
 import PrecastLoader
+import PrecastRuntime
 
 /// Everything that the code of a module depends on.
 public struct CompiledModule: CachedCompilation {
@@ -32,10 +33,13 @@ public struct CompiledModule: CachedCompilation {
 
   /// Loads an artifact of this compilation. What was just compiled has to load, or there is an error; an entry that does not
   /// is a matter for the cache.
-  func load(_ file: CachedFile, verifies: Bool) throws(LoadError) -> CachedLoad<LoadedArtifact> {
+  func load(
+    _ file: CachedFile, for engine: EngineConfiguration
+  ) throws(LoadError) -> CachedLoad<LoadedArtifact> {
     do throws(LoadError) {
       let artifact = try LoadedArtifact(
-        fileDescriptor: file.descriptor, verification: file.mustVerify || verifies ? .full : .none)
+        fileDescriptor: file.descriptor,
+        verification: file.mustVerify || engine.verifiesArtifacts ? .full : .none, unwinding: engine.unwinding)
       let record = artifact.header.record
       guard record.settings == settings, record.compilerName == Compiler.name,
         record.compilerVersion == Compiler.version

@@ -50,23 +50,23 @@ final class EngineModules: Sendable {
   }
 
   /// The artifact of a compilation: loaded already, from the cache, or compiled.
-  func artifact(for state: CompiledModule, verifies: Bool) throws -> LoadedArtifact {
+  func artifact(for state: CompiledModule, in engine: EngineConfiguration) throws -> LoadedArtifact {
     let key = try CacheKey(of: state)
     let made = try artifact(key) {
-      if let cache { return try cache.artifact(for: state) { try state.load($0, verifies: verifies) } }
+      if let cache { return try cache.artifact(for: state) { try state.load($0, for: engine) } }
       let memory = try CompiledModule.compile(state)
       defer { CompiledModule.close(memory) }
-      return try LoadedArtifact(fileDescriptor: memory)
+      return try LoadedArtifact(fileDescriptor: memory, unwinding: engine.unwinding)
     }
     guard let made else { throw CacheError.outOfResources("the artifact \(key) cannot be loaded") }
     return made
   }
 
   /// The artifact of a compilation, where it is loaded already or in the cache.
-  func knownArtifact(for state: CompiledModule, verifies: Bool) throws -> LoadedArtifact? {
+  func knownArtifact(for state: CompiledModule, in engine: EngineConfiguration) throws -> LoadedArtifact? {
     let key = try CacheKey(of: state)
     return try artifact(key) {
-      try cache?.lookUp(key, of: CompiledModule.compiler) { try state.load($0, verifies: verifies) }
+      try cache?.lookUp(key, of: CompiledModule.compiler) { try state.load($0, for: engine) }
     }
   }
 

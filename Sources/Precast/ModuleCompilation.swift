@@ -29,7 +29,7 @@ extension Module {
     let state = CompiledModule(wasm: WasmSource(wasm), settings: settings)
     self.init(
       engine: engine,
-      artifact: try engine.modules.artifact(for: state, verifies: engine.configuration.verifiesArtifacts))
+      artifact: try engine.modules.artifact(for: state, in: engine.configuration))
   }
 
   /// Makes a module of a wasm binary, with given settings: from the engine's cache, or compiled.
@@ -39,7 +39,7 @@ extension Module {
     let state = CompiledModule(wasm: WasmSource(wasm), settings: settings, threads: threads)
     self.init(
       engine: engine,
-      artifact: try engine.modules.artifact(for: state, verifies: engine.configuration.verifiesArtifacts))
+      artifact: try engine.modules.artifact(for: state, in: engine.configuration))
   }
 
   /// Makes a module of a file of wasm: from the engine's cache, without reading the file where it has been seen before and has
@@ -80,13 +80,13 @@ extension Module {
     reading: () throws -> WasmBinary
   ) throws {
     let modules = engine.modules
-    let verifies = engine.configuration.verifiesArtifacts
+    let configuration = engine.configuration
     let identity = FileIdentity(fileDescriptor: descriptor)
     if let identity, let digest = modules.cache?.digest(of: identity) {
       // Looking for it compiles nothing, so the bytes are not asked for.
       let source = WasmSource(digest: digest) { throw CompiledModule.cannotRead(ENODATA, nil) }
       let state = CompiledModule(wasm: source, settings: settings, threads: threads)
-      if let artifact = try modules.knownArtifact(for: state, verifies: verifies) {
+      if let artifact = try modules.knownArtifact(for: state, in: configuration) {
         self.init(engine: engine, artifact: artifact)
         return
       }
@@ -97,7 +97,7 @@ extension Module {
       modules.cache?.remember(source.digest, of: identity, at: moment)
     }
     let state = CompiledModule(wasm: source, settings: settings, threads: threads)
-    self.init(engine: engine, artifact: try modules.artifact(for: state, verifies: verifies))
+    self.init(engine: engine, artifact: try modules.artifact(for: state, in: configuration))
   }
 }
 

@@ -7,6 +7,7 @@
 
 import CPrecastHost
 public import PrecastDebugInfo
+public import PrecastLoader
 import PrecastWasm
 import Synchronization
 
@@ -30,6 +31,9 @@ public struct EngineConfiguration: Sendable, Equatable {
   public var announcesToDebuggers = false
   /// What is written down about modules for profilers. `PRECAST_PROFILE=perfmap` or `jitdump` in the environment does the same.
   public var profiling = ProfilingStrategy.none
+  /// How the modules' code is made known to the process's unwinder: for each module, the default; with one registration for
+  /// all, for hosts of thousands of modules; or not at all.
+  public var unwinding = UnwindRegistration.perModule
 
   /// The defaults: 1 MiB of stack, 2 GiB of guard, those of the pool.
   public init(

@@ -65,20 +65,27 @@ public final class Module: Sendable {
 
   /// Loads an artifact from a file. An artifact is native code: load only what you trust.
   public convenience init(engine: Engine, deserializeFile path: String) throws(LoadError) {
-    self.init(engine: engine, artifact: try LoadedArtifact(path: path, verification: engine.verification))
+    self.init(
+      engine: engine,
+      artifact: try LoadedArtifact(
+        path: path, verification: engine.verification, unwinding: engine.configuration.unwinding))
   }
 
   /// Loads an artifact from an open file, which stays the caller's.
   public convenience init(engine: Engine, deserializeFile descriptor: Int32) throws(LoadError) {
     self.init(
-      engine: engine, artifact: try LoadedArtifact(fileDescriptor: descriptor, verification: engine.verification))
+      engine: engine,
+      artifact: try LoadedArtifact(
+        fileDescriptor: descriptor, verification: engine.verification, unwinding: engine.configuration.unwinding))
   }
 
   /// Loads an artifact from bytes.
   public convenience init(engine: Engine, deserialize bytes: [UInt8]) throws(LoadError) {
     // The span is of an array that the caller holds.
     unsafe self.init(
-      engine: engine, artifact: try LoadedArtifact(bytes: bytes.span.bytes, verification: engine.verification))
+      engine: engine,
+      artifact: try LoadedArtifact(
+        bytes: bytes.span.bytes, verification: engine.verification, unwinding: engine.configuration.unwinding))
   }
 
   /// The artifact's tables.

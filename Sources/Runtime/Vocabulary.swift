@@ -30,6 +30,8 @@ public typealias LoadError = PrecastLoader.LoadError
 public typealias SourcePosition = PrecastDebugInfo.SourcePosition
 /// What is written down about modules for profilers.
 public typealias ProfilingStrategy = PrecastDebugInfo.ProfilingStrategy
+/// How code is made known to the process's unwinder.
+public typealias UnwindRegistration = PrecastLoader.UnwindRegistration
 
 /// The type of something imported or exported.
 ///

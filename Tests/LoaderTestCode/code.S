@@ -2,7 +2,7 @@
 // them: small enough to see what each does to the host. `loader_test_code.h` lists them.
 //
 // The context is laid out as in ContextLayout.swift; at [context + 48] stands the context of a host
-// function for those that call out.
+// function for those that call out. Call frame information holds at calls.
 #if defined(__x86_64__)
         .intel_syntax noprefix
         .text
@@ -15,13 +15,22 @@ lt_text_start:
         .globl lt_entry
         .type lt_entry, @function
 lt_entry:
+        .cfi_startproc
         push rbp
+        .cfi_def_cfa_offset 16
+        .cfi_offset 6, -16
         mov rbp, rsp
+        .cfi_def_cfa_register 6
         push rbx
         push r12
         push r13
         push r14
         push r15
+        .cfi_offset 3, -24
+        .cfi_offset 12, -32
+        .cfi_offset 13, -40
+        .cfi_offset 14, -48
+        .cfi_offset 15, -56
         push rdx
         mov [rcx], rsp
         lea rax, [rip + 1f]
@@ -34,6 +43,7 @@ lt_entry:
         mov rdi, [rdx]
         mov rsi, [rdx + 16]
         call rax
+        .byte 0x0F, 0x1F, 0x40, 0xE5
         pop rdx
         mov [rdx], rax
         xor eax, eax
@@ -47,13 +57,17 @@ lt_entry:
         pop rbx
         pop rbp
         ret
+        .cfi_endproc
 
 // The way out: (i64, i64) -> i64
         .p2align 4
         .globl lt_exit
 lt_exit:
+        .cfi_startproc
         push rbp
         mov rbp, rsp
+        .cfi_def_cfa 6, 16
+        .cfi_offset 6, -16
         sub rsp, 32
         mov [rsp], rdi
         mov [rsp + 16], rsi
@@ -73,6 +87,7 @@ lt_exit:
         mov rax, [rax + 8]
         mov rsp, [rax]
         jmp [rax + 8]
+        .cfi_endproc
 
         .p2align 4
         .globl lt_add
@@ -190,8 +205,11 @@ lt_recurse_overflow_site:
         .globl lt_call_host
         .globl lt_call_host_return
 lt_call_host:
+        .cfi_startproc
         push rbp
         mov rbp, rsp
+        .cfi_def_cfa 6, 16
+        .cfi_offset 6, -16
         push r14
         push r14
         mov r13, r14
@@ -203,6 +221,7 @@ lt_call_host_return:
         mov rbx, [r14]
         leave
         ret
+        .cfi_endproc
 
 // Puts rdi where its caller's frame pointer is saved, then traps: a damaged frame chain.
         .p2align 4
@@ -218,6 +237,44 @@ lt_damage_site:
         .p2align 4
         .globl lt_text_end
 lt_text_end:
+
+// No wasm: calls lt_enter_plain with the same arguments, and known values in all callee-saved registers.
+        .globl lt_enter_marked
+        .globl lt_marked_return
+lt_enter_marked:
+        .cfi_startproc
+        push rbp
+        .cfi_def_cfa_offset 16
+        .cfi_offset 6, -16
+        mov rbp, rsp
+        .cfi_def_cfa_register 6
+        push rbx
+        push r12
+        push r13
+        push r14
+        push r15
+        .cfi_offset 3, -24
+        .cfi_offset 12, -32
+        .cfi_offset 13, -40
+        .cfi_offset 14, -48
+        .cfi_offset 15, -56
+        push r15
+        mov rbx, 0x3333
+        mov r12, 0xCCCC
+        mov r13, 0xDDDD
+        mov r14, 0xEEEE
+        mov r15, 0xFFFF
+        call lt_enter_plain@PLT
+lt_marked_return:
+        pop r15
+        pop r15
+        pop r14
+        pop r13
+        pop r12
+        pop rbx
+        pop rbp
+        ret
+        .cfi_endproc
 #endif
 #if defined(__linux__) && defined(__ELF__)
         .section .note.GNU-stack, "", %progbits

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "loader_test_code.h"
+#include "unwinding.h"
 
 extern char **environ;
 
@@ -491,7 +492,7 @@ static int play(const char *name) {
     install_plain(SIGILL, counting_handler);
     return precast_signal_handlers_in_place() ? 3 : 0;
   }
-  return 96;
+  return lt_play_unwinding(name);
 }
 
 __attribute__((constructor)) static void maybe_play(void) {

@@ -107,6 +107,27 @@ size_t lt_unwind(uint64_t *pcs, size_t capacity) {
   return unwinding.count;
 }
 
+uint64_t lt_enter_plain(struct lt_store *store, const void *code) {
+  struct precast_activation activation;
+  return lt_enter(store, code, 0, 0, &activation, NULL);
+}
+
+extern const char lt_marked_return[];
+
+static _Unwind_Reason_Code look_for_marked(struct _Unwind_Context *context, void *argument) {
+  if (_Unwind_GetIP(context) != (uintptr_t)lt_marked_return) return _URC_NO_REASON;
+  uint64_t *registers = argument;
+  const int numbers[] = {3, 12, 13, 14, 15};
+  for (int i = 0; i < 5; i++) registers[i] = _Unwind_GetGR(context, numbers[i]);
+  return _URC_NORMAL_STOP;
+}
+
+bool lt_unwind_to_marked(uint64_t registers[5]) {
+  memset(registers, 0, 5 * sizeof *registers);
+  _Unwind_Backtrace(look_for_marked, registers);
+  return registers[0] != 0;
+}
+
 bool lt_is_in_precast_enter(uint64_t pc) {
   return _Unwind_FindEnclosingFunction((void *)(uintptr_t)(pc - 1)) == (void *)(uintptr_t)precast_enter;
 }

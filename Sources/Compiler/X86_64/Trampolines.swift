@@ -63,6 +63,11 @@ struct TrampolineAssembler: ~Copyable {
       SavedRegister(codeOffset: asm.offset - start, dwarfRegister: register.dwarfNumber, cfaOffset: cfaOffset))
   }
 
+  /// The host's registers in an entry trampoline's frame, in the order of the pushes, from the CFA: `EntryFrameLayout`.
+  private static let entrySaved: [(Register, Int32)] = [
+    (.rbx, -24), (.r12, -32), (.r13, -40), (.r14, -48), (.r15, -56),
+  ]
+
   private static func slot(_ base: Register, _ index: Int) -> Address {
     Address(base: base, displacement: Int32(index) * 16)
   }
@@ -108,11 +113,7 @@ struct TrampolineAssembler: ~Copyable {
   /// stored: the signal handler relies on both.
   mutating func entry(_ signature: Signature, _ table: SignatureTable) -> StubRecord {
     begin()
-    pushSaved(.rbx, -24)
-    pushSaved(.r12, -32)
-    pushSaved(.r13, -40)
-    pushSaved(.r14, -48)
-    pushSaved(.r15, -56)
+    for (register, cfaOffset) in Self.entrySaved { pushSaved(register, cfaOffset) }
     asm.push(.rdx)
     let area = Int32((signature.outgoingBytes + 15) & ~15)
     if area > 0 { asm.alu(.sub, .b64, dst: .rsp, immediate: area) }
@@ -138,6 +139,7 @@ struct TrampolineAssembler: ~Copyable {
     }
     asm.load(.b64, dst: .rbx, from: Address(base: .r14, displacement: Int32(ContextLayout.memory0Base)))
     asm.call(Register.rax)
+    asm.code.put32(EntryFrameLayout.marker)
     if signature.resultCount > 0 {
       asm.load(.b64, dst: .rdx, from: Address(base: .rbp, displacement: Int32(EntryFrameLayout.slots)))
       for i in 0..<Int(signature.resultCount) {
@@ -218,6 +220,12 @@ struct TrampolineAssembler: ~Copyable {
     asm.bind(failed)
     asm.load(.b64, dst: .rax, from: Address(base: .r14, displacement: Int32(ContextLayout.store)))
     asm.load(.b64, dst: .rax, from: Address(base: .rax, displacement: Int32(StoreContextLayout.activation)))
+    // From here on this frame is as good as gone, and the entry trampoline's is the one that an unwinder finds.
+    asm.load(.b64, dst: .rbp, from: Address(base: .rax, displacement: Int32(ActivationLayout.entryFramePointer)))
+    for (register, cfaOffset) in Self.entrySaved {
+      saved.append(
+        SavedRegister(codeOffset: asm.offset - start, dwarfRegister: register.dwarfNumber, cfaOffset: cfaOffset))
+    }
     asm.load(.b64, dst: .rsp, from: Address(base: .rax, displacement: Int32(ActivationLayout.resumeStackPointer)))
     asm.jmp(Address(base: .rax, displacement: Int32(ActivationLayout.resumeProgramCounter)))
     return finish()

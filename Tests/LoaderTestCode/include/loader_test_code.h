@@ -6,6 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 // Labels in code.S, and their addresses for Swift, which does not import arrays of unknown length.
 #define LT_LABELS(X) \
   X(lt_text_start) X(lt_text_end) X(lt_entry) X(lt_exit) X(lt_add) X(lt_unreachable) X(lt_clobber) X(lt_load) \
@@ -74,5 +78,18 @@ size_t lt_count_mappings(const char *substring);
 /// The pcs of the calling thread's stack, by the system's unwinder.
 size_t lt_unwind(uint64_t *pcs, size_t capacity);
 
+/// Enters `code` with known values in the callee-saved registers of C: 0x3333 in rbx, 0xCCCC, 0xDDDD, 0xEEEE and 0xFFFF in
+/// r12 to r15. Returns what precast_enter returns.
+uint64_t lt_enter_marked(struct lt_store *store, const void *code);
+uint64_t lt_enter_plain(struct lt_store *store, const void *code);
+
+/// What the system's unwinder finds in rbx and r12 to r15 when it comes to the caller `lt_enter_marked`; false when it does
+/// not come there.
+bool lt_unwind_to_marked(uint64_t registers[5]);
+
 /// Whether `pc` is a return address in `precast_enter`.
 bool lt_is_in_precast_enter(uint64_t pc);
+
+#ifdef __cplusplus
+}
+#endif
