@@ -86,8 +86,8 @@ struct UnwindTimes {
       configuration.unwinding = way
       let engine = Engine(configuration: configuration)
       // What a process has only once, and the cost of one module among none.
-      let alone = try drops(of: 300, engine)
       let registered = precast_registered_frames()
+      let alone = try drops(of: 300, engine)
 
       var modules: [[Module]] = []
       var loads: [Double] = []
@@ -99,7 +99,7 @@ struct UnwindTimes {
         loads.append(Double(now() - start))
         modules.append([module])
       }
-      add("registrations", .count, name, Double(precast_registered_frames() - registered))
+      add("registrations added", .count, name, Double(precast_registered_frames() - registered))
       let walks = try walk(modules[count / 2][0])
 
       var random = Random(seed: 7)
