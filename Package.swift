@@ -54,7 +54,7 @@ let package = Package(
       path: "Sources/Compiler", swiftSettings: settings),
     .target(
       name: "PrecastLoader",
-      dependencies: ["PrecastArtifact", "PrecastVerification", "PrecastMachineCode", "CPrecastHost"],
+      dependencies: ["PrecastArtifact", "PrecastVerification", "PrecastLinker", "PrecastMachineCode", "CPrecastHost"],
       path: "Sources/Loader", swiftSettings: settings),
     .target(
       name: "PrecastDebugInfo", dependencies: ["PrecastLoader", "PrecastArtifact", "CPrecastHost"],

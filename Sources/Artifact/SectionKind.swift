@@ -136,6 +136,8 @@ public enum ELF {
   public static let sectionHeaderSize: UInt64 = 64
   /// Size of `Elf64_Sym` in bytes.
   public static let symbolSize: UInt64 = 24
+  /// `SHN_ABS`: a symbol whose value is no place in a section.
+  public static let absoluteIndex: UInt16 = 0xFFF1
   /// `SHT_PROGBITS`.
   public static let sectionProgramBits: UInt32 = 1
   /// `SHT_SYMTAB`.

@@ -68,7 +68,8 @@ extension Artifact {
     }
   }
 
-  /// Checks that the symbols are those of the functions, then of the trampolines, with their names, then of stubs.
+  /// Checks that the symbols are those of the functions, then of the trampolines, of adapters, with their names,
+  /// then of stubs, and of what comes of other objects.
   func checkSymbols(_ info: ModuleInfo) throws(ArtifactError) {
     guard let symbols = try section(.symbols), let strings = try section(.strings), strings.count > 0,
       symbols.count % Int(ELF.symbolSize) == 0, symbols.count > 0
@@ -80,7 +81,7 @@ extension Artifact {
       throw symbols.damaged(at, "the null symbol is not null")
     }
     var at = Int(ELF.symbolSize)
-    func check(_ range: CodeRange, _ name: String, mayContinue: Bool) throws(ArtifactError) {
+    func check(_ range: CodeRange, _ name: String, continuedBy continuation: String? = nil) throws(ArtifactError) {
       guard at < symbols.count else { throw symbols.damaged(at, "no symbol for \(name)") }
       // `Elf64_Sym`: name, info, other, section, value, size.
       guard try symbols.u8(at + 4) == ELF.symbolLocalFunction, try symbols.u8(at + 5) == 0,
@@ -89,7 +90,7 @@ extension Artifact {
         try symbols.u64(at + 16) == UInt64(range.size)
       else { throw symbols.damaged(at, "this is not the symbol of \(name)") }
       let place = Int(try symbols.u32(at))
-      guard try strings.hasString(name, at: place, continuedBy: mayContinue ? "::" : nil) else {
+      guard try strings.hasString(name, at: place, continuedBy: continuation) else {
         throw symbols.damaged(at, "the symbol of \(name) is named otherwise")
       }
       at += Int(ELF.symbolSize)
@@ -98,25 +99,75 @@ extension Artifact {
       let function = try info.definedFunction(index)
       try check(
         CodeRange(textOffset: function.textOffset, size: function.size),
-        "wasm[0]::function[\(info.importedFunctionCount + index)]", mayContinue: true)
+        "wasm[0]::function[\(info.importedFunctionCount + index)]", continuedBy: "::")
     }
     for index in 0..<info.typeCount {
       if let range = try info.entryTrampoline(type: index) {
-        try check(range, "wasm[0]::trampoline[\(index)]::enter", mayContinue: false)
+        try check(range, "wasm[0]::trampoline[\(index)]::enter")
       }
       if let range = try info.exitTrampoline(type: index) {
-        try check(range, "wasm[0]::trampoline[\(index)]::exit", mayContinue: false)
+        try check(range, "wasm[0]::trampoline[\(index)]::exit")
       }
     }
-    // Stubs and veneers are known by their symbols only.
-    while at < symbols.count {
+    for index in 0..<info.importedFunctionCount {
+      guard let adapter = try info.adapter(importedFunction: index) else { continue }
+      try check(adapter.code, "wasm[0]::adapter[\(index)]", continuedBy: "::")
+    }
+    // Stubs and veneers are known by their symbols only; and so is what other objects have, in an artifact that was
+    // linked from several.
+    while at < symbols.count, try strings.hasString(Self.stub, at: Int(symbols.u32(at)), continuedBy: "::") {
       let value = try symbols.u64(at + 8)
       let size = try symbols.u64(at + 16)
       guard value >= header.text.offset, value <= header.text.end, size <= header.text.end - value,
         let offset = UInt32(exactly: value - header.text.offset), let size = UInt32(exactly: size)
       else { throw symbols.damaged(at, "symbol outside the text") }
-      try check(CodeRange(textOffset: offset, size: size), "wasm[0]::stub", mayContinue: true)
+      try check(CodeRange(textOffset: offset, size: size), Self.stub, continuedBy: "::")
     }
+    if at < symbols.count { try checkForeignSymbols(from: at, symbols, strings) }
+  }
+
+  private static let stub = "wasm[0]::stub"
+
+  // Checks symbols of other objects: functions, variables and labels, each in a section that is there, or absolute.
+  private func checkForeignSymbols(
+    from first: Int, _ symbols: ByteRegion, _ strings: ByteRegion
+  ) throws(ArtifactError) {
+    var sections: [(index: UInt16, kind: SectionKind)] = []
+    for kind in [SectionKind.text, .readOnlyData, .data, .bss] {
+      if let index = try headerIndex(of: kind).flatMap(UInt16.init(exactly:)) { sections.append((index, kind)) }
+    }
+    for at in stride(from: first, to: symbols.count, by: Int(ELF.symbolSize)) {
+      let place = Int(try symbols.u32(at))
+      guard place > 0, place < strings.count, try strings.u8(place) != 0 else {
+        throw symbols.damaged(at, "a symbol without a name")
+      }
+      // Local; without a type, a variable, or a function.
+      guard try symbols.u8(at + 4) <= 2, try symbols.u8(at + 5) == 0 else {
+        throw symbols.damaged(at, "a symbol of a kind that does not occur")
+      }
+      let index = try symbols.u16(at + 6)
+      if index == ELF.absoluteIndex { continue }
+      let value = try symbols.u64(at + 8)
+      let size = try symbols.u64(at + 16)
+      guard let kind = sections.first(where: { $0.index == index })?.kind,
+        value >= header.extent(of: kind).offset, value <= header.extent(of: kind).end,
+        size <= header.extent(of: kind).end - value
+      else { throw symbols.damaged(at, "a symbol that lies in no section of code or data") }
+    }
+  }
+
+  /// Number of a section's header; nil where the section is absent.
+  private func headerIndex(of kind: SectionKind) throws(ArtifactError) -> Int? {
+    guard header.extent(of: kind).size > 0 else { return nil }
+    let count = header.sectionHeaderCount
+    let table = try bytes(
+      at: header.sectionHeadersOffset, count: UInt64(count) * ELF.sectionHeaderSize, for: .sectionNames)
+    guard let names = try section(.sectionNames) else { return nil }
+    for index in 1..<count
+    where try names.hasString(kind.name, at: Int(table.u32(index * Int(ELF.sectionHeaderSize)))) {
+      return index
+    }
+    return nil
   }
 
   /// Number of the text's section header: the third, behind the two sections of the first page.

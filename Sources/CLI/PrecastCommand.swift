@@ -16,7 +16,10 @@ struct PrecastCommand: ParsableCommand {
       of `run` otherwise what the guest exits with.
       """,
     version: "precast \(precastVersion)",
-    subcommands: [CompileCommand.self, RunCommand.self, InspectCommand.self, VerifyCommand.self, CacheCommand.self])
+    subcommands: [
+      CompileCommand.self, LinkCommand.self, RunCommand.self, InspectCommand.self, VerifyCommand.self,
+      CacheCommand.self,
+    ])
 
   /// Runs the command and returns its exit code. `words` are the arguments without the program's name.
   static func main(words: [String]) -> Int32 {
@@ -51,7 +54,8 @@ struct PrecastCommand: ParsableCommand {
       let command = try parseAsRoot(words)
       // Run without a subcommand, or as `precast help`: these print by being run.
       guard
-        command is CompileCommand || command is RunCommand || command is InspectCommand || command is VerifyCommand
+        command is CompileCommand || command is LinkCommand || command is RunCommand || command is InspectCommand
+          || command is VerifyCommand
           || command is any CacheSubcommand
       else {
         var command = command

@@ -106,6 +106,12 @@ struct Runner {
       }
     case .elf:
       try checkName()
+      // ET_REL: linked here, by itself.
+      if try file.start(18).suffix(2) == [1, 0] {
+        return try timings.measure("link") { () throws -> Module in
+          try Module(engine: engine, linking: [LinkableObject(contentsOfFile: options.file)])
+        }
+      }
       return try timings.measure("load") { () throws(LoadError) -> Module in
         try Module(engine: engine, deserializeFile: file.descriptor)
       }

@@ -19,7 +19,7 @@ public import PrecastMachineCode
 public struct LinkedSizes: Sendable, Equatable {
   /// The code, whole pages; may be 0.
   public var text = 0
-  /// The unwind tables, which start where the text ends; 0 where there are none. A multiple of 8.
+  /// The unwind tables, which start where the text ends; 0 where there are none. A multiple of 4.
   public var ehFrame = 0
   /// Constants and global offset table; may be 0.
   public var readOnly = 0

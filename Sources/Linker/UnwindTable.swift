@@ -67,8 +67,8 @@ extension LinkState {
     }
     try checkSize(place)
     unwind.size = place
-    // The zeros that end it, and so many more that what follows is aligned.
-    sizes.ehFrame = unwind.records.count == 0 ? 0 : aligned(place + 4, 8)
+    // The zeros that end it.
+    sizes.ehFrame = unwind.records.count == 0 ? 0 : place + 4
   }
 
   private func readUnwindTable(_ number: Int) throws(LinkError) {

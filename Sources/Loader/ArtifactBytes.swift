@@ -23,6 +23,7 @@ extension LoadedArtifact {
   /// - Throws: `LoadError` when they cannot be had: of kind `damaged` when the file was changed while it was loaded, even
   ///   if only while `body` ran, whose result is then dropped; or what `body` throws.
   public func withSerializedBytes<R>(_ body: (RawSpan) throws -> R) throws -> R {
+    try checkPlace()
     let mapping = try MappedBytes(of: self)
     return try withExtendedLifetime(mapping) {
       let result: R
@@ -44,6 +45,7 @@ extension LoadedArtifact {
   ///
   /// - Throws: `LoadError`; of kind `damaged` when the file was changed while it was loaded.
   public func serializedBytes() throws(LoadError) -> [UInt8] {
+    try checkPlace()
     let size = byteCount
     var result: Int32 = 0
     let bytes = unsafe [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
@@ -63,12 +65,24 @@ extension LoadedArtifact {
   /// - Parameter durable: whether to wait until the file is on disk.
   /// - Throws: `LoadError`; of kind `damaged` when the file was changed while it was loaded.
   public func write(toFile path: String, durable: Bool = true) throws(LoadError) {
+    try checkPlace()
     if isDamaged { throw lostFile() }
     let file = try NewFile(for: path)
     try check(precast_copy_file(fileDescriptor, file.descriptor, header.fileSize), "copy the artifact", path: path)
     let page = try file.firstPage()
     try unsafe checkIdentity(page.span.bytes)
     try file.publish(durable: durable)
+  }
+
+  /// Objects that were linked into memory may hold addresses there.
+  private func checkPlace() throws(LoadError) {
+    if isBoundToAddress {
+      throw LoadError(
+        kind: .boundToAddress,
+        message: "this was linked from objects that hold addresses, and works only where it is; to have it as a file, "
+          + "compile them with -fPIC -fvisibility=hidden and without references to symbols of the host, and link them to one"
+      )
+    }
   }
 
   /// Whether the bytes, of which the first page is enough, are still those that were loaded.

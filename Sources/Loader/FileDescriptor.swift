@@ -38,6 +38,22 @@ struct FileDescriptor: ~Copyable {
       })
   }
 
+  /// All bytes of a regular file.
+  borrowing func readAll(path: String) throws(LoadError) -> [UInt8] {
+    var status = stat()
+    guard unsafe fstat(number, &status) == 0 else { throw .system(errno, "read the file", path: path) }
+    guard status.st_mode & S_IFMT == S_IFREG else { throw .system(ESPIPE, "read the file", path: path) }
+    let size = Int(status.st_size)
+    var result: Int32 = 0
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+      guard let start = buffer.baseAddress, size > 0 else { return }
+      result = unsafe precast_read_exactly(number, start, size, 0)
+      count = result == 0 ? size : 0
+    }
+    if result != 0 { throw .system(-result, "read the file", path: path) }
+    return bytes
+  }
+
   /// Sealed memory with a copy of `bytes`.
   static func sealed(_ bytes: RawSpan) throws(LoadError) -> FileDescriptor {
     FileDescriptor(

@@ -6,6 +6,7 @@
 // do about it.
 
 public import PrecastArtifact
+import PrecastLinker
 
 /// Why an artifact could not be loaded, or memory not be had.
 public struct LoadError: Error, Sendable, Equatable, CustomStringConvertible {
@@ -19,6 +20,10 @@ public struct LoadError: Error, Sendable, Equatable, CustomStringConvertible {
     case damaged
     /// It is sound, but not for this machine, this version or these settings.
     case incompatible
+    /// It is objects, and they cannot be linked.
+    case cannotLink
+    /// The artifact works where it was linked, and nowhere else.
+    case boundToAddress
     /// A limit of the system was reached. The number is an `errno`.
     case outOfResources(errno: Int32)
   }
@@ -50,6 +55,13 @@ public struct LoadError: Error, Sendable, Equatable, CustomStringConvertible {
     }
     self.path = path
     message = error.description
+  }
+
+  /// What the linker found wrong.
+  init(_ error: LinkError) {
+    kind = .cannotLink
+    path = nil
+    message = error.message
   }
 
   /// `path: message`.

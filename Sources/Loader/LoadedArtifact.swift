@@ -43,6 +43,10 @@ public final class LoadedArtifact: Sendable {
 
   // The mapping, given back behind `deinit`.
   private let space: CodeSpace
+
+  /// Whether the code was linked for this very place in memory, and holds addresses.
+  public let isBoundToAddress: Bool
+
   // Checks the pages behind the text when they are first read.
   let pages: PageGuard
   // Handles of the C side: written once in `init`, used once in `deinit`.
@@ -107,7 +111,8 @@ public final class LoadedArtifact: Sendable {
   /// Maps and enters an artifact; at `reservation`, if its code was linked for those addresses.
   init(
     _ file: consuming FileDescriptor, path: String?, at reservation: consuming AddressReservation? = nil,
-    host: CompilerSettings, verification: Verification, unwinding: UnwindRegistration = .perModule
+    isBoundToAddress: Bool = false, host: CompilerSettings, verification: Verification,
+    unwinding: UnwindRegistration = .perModule
   ) throws(LoadError) {
     let header = try file.readHeader(path: path)
     do throws(ArtifactError) { try header.record.check(host: host) } catch { throw LoadError(error, path: path) }
@@ -168,6 +173,7 @@ public final class LoadedArtifact: Sendable {
     let ehFrame = header.extent(of: .ehFrame)
 
     self.artifact = artifact
+    self.isBoundToAddress = isBoundToAddress
     self.pages = pages
     self.textSize = textSize
     unsafe self.code = code

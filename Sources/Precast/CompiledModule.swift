@@ -51,7 +51,7 @@ public struct CompiledModule: CachedCompilation {
       if file.isFresh { throw error }
       switch error.kind {
       case .damaged, .notAnArtifact, .incompatible: return .damaged
-      case .cannotRead: return .unavailable(error.message)
+      case .cannotRead, .cannotLink, .boundToAddress: return .unavailable(error.message)
       case .outOfResources: throw error
       }
     }

@@ -32,6 +32,14 @@ public typealias SourcePosition = PrecastDebugInfo.SourcePosition
 public typealias ProfilingStrategy = PrecastDebugInfo.ProfilingStrategy
 /// How code is made known to the process's unwinder.
 public typealias UnwindRegistration = PrecastLoader.UnwindRegistration
+/// An unlinked object, to be linked.
+public typealias LinkableObject = PrecastLoader.LinkableObject
+/// How the text of linked objects is laid out.
+public typealias LinkLayout = PrecastLoader.LinkLayout
+/// Objects of a C compiler, linked and loaded.
+public typealias LoadedObjects = PrecastLoader.LoadedObjects
+/// Finished artifacts from objects.
+public typealias ObjectLinking = PrecastLoader.ObjectLinking
 
 /// The type of something imported or exported.
 ///

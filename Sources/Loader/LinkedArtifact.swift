@@ -1,0 +1,150 @@
+// Objects into an artifact.
+//
+// A link gives code and data; an artifact has a first page, tables, symbols and sums around them. Both ways that
+// objects take, into a file that works anywhere and into memory at addresses that are reserved, end in the same
+// bytes at the same places, made here: so what loads, verifies and describes artifacts works on either. In this order:
+//
+//      linker     sizes of code and data, symbols' names, the wasm module's tables
+//      layout     the place of every section, and so the distances that references span
+//      link       code and data, straight into the memory of the whole
+//      tables     copied behind them, with the text offsets in them moved to where the code has gone
+//      frame      symbols, ELF headers, and the sums over all of it
+//
+// Objects without a wasm module make an image without the module's tables. It can be loaded for its symbols, and is
+// never written to a file, since nobody could run it.
+
+import PrecastArtifact
+import PrecastLinker
+import PrecastMachineCode
+import PrecastVerification
+
+/// An artifact in memory, made of objects.
+struct LinkedArtifact: ~Copyable {
+  /// The artifact.
+  let bytes: NewImage
+  /// Whether the code works only at the address that it was linked for.
+  let isBoundToAddress: Bool
+  /// Places of the symbols that all objects see, in bytes from the start of the text; absolute ones as they are.
+  let symbols: [String: LinkedSymbol]
+
+  /// Sections of a wasm module's object that an artifact has too.
+  private static let moduleSections: [SectionKind] = [
+    .info, .addressMap, .traps, .stackMap, .exceptions, .dataImage, .names, .dwarf,
+  ]
+
+  /// Links the objects.
+  ///
+  /// - Throws: `LoadError` of kind `cannotLink`, or `outOfResources`.
+  init(_ objects: [LinkableObject], options: LinkOptions, needsModule: Bool) throws(LoadError) {
+    // What the linker reads in place stays until here.
+    defer { withExtendedLifetime(objects) {} }
+    let inputs = objects.map(\.input)
+    let linker: Linker
+    do throws(LinkError) { linker = try Linker(inputs, options: options) } catch { throw LoadError(error) }
+    let module = linker.module
+    let moduleName = module.map { inputs[$0.input].name } ?? ""
+    if module == nil && needsModule {
+      throw LoadError(
+        LinkError(
+          .undefinedSymbol, "none of the objects holds a wasm module; precast compile --emit object makes one that does"
+        ))
+    }
+    let record = try Self.record(of: module, moduleName, architecture: linker.architecture)
+
+    // Sizes.
+    let parts = linker.sizes
+    let symbolTable = LinkedSymbolTable(linker)
+    var sizes = ArtifactLayout.Sizes()
+    sizes[.text] = max(record.settings.pageSize, UInt64(parts.text))
+    sizes[.ehFrame] = UInt64(parts.ehFrame)
+    for kind in Self.moduleSections { sizes[kind] = UInt64(module?.section(kind.name)?.count ?? 0) }
+    sizes[.readOnlyData] = UInt64(parts.readOnly)
+    // Zeros go into the file up to where `.bss` may start.
+    let alignment = Int(SectionKind.bss.alignment(pageSize: record.settings.pageSize))
+    let data =
+      parts.writableInMemory == 0 ? 0 : max(alignment, (parts.writable + alignment - 1) / alignment * alignment)
+    sizes[.data] = UInt64(data)
+    sizes[.bss] = UInt64(max(0, parts.writableInMemory - data))
+    sizes[.symbols] = UInt64(symbolTable.count) * ELF.symbolSize
+    sizes[.strings] = UInt64(symbolTable.strings.count)
+    let layout = ArtifactLayout(record: record, sizes: sizes)
+    let engine = layout.engine
+    let text = engine[.text].offset
+    guard sizes[.text] <= UInt64(UInt32.max), sizes[.bss] <= UInt64(UInt32.max),
+      engine[.engine].end <= UInt64(ArtifactHeader.size)
+    else {
+      throw LoadError(LinkError(.cannotLayOut, "the text, or what starts as zeros, would have more than 4 GiB"))
+    }
+
+    // Contents.
+    let memory = try NewImage(size: engine.fileSize)
+    let image: LinkedImage
+    do throws(LinkError) {
+      // Where a part is empty its place does not matter, but has to be a possible one.
+      let end = Int(engine.readOnlyEnd - text)
+      let page = Int(record.settings.pageSize)
+      let placement = LinkPlacement(
+        readOnly: parts.readOnly > 0
+          ? Int(engine[.readOnlyData].offset - text) : (parts.text + parts.ehFrame + page - 1) / page * page,
+        writable: data > 0 ? Int(engine[.data].offset - text) : (end + page - 1) / page * page)
+      image = try unsafe linker.link(
+        placement,
+        into: LinkDestination(
+          text: memory[engine[.text]], ehFrame: memory[engine[.ehFrame]], readOnly: memory[engine[.readOnlyData]],
+          writable: memory[engine[.data]]))
+    } catch {
+      throw LoadError(error)
+    }
+    var moves = CodeMoves()
+    for piece in module?.code ?? [] {
+      moves.append(nominalOffset: piece.nominalOffset, size: piece.size, textOffset: piece.textOffset)
+    }
+    for kind in Self.moduleSections {
+      guard let source = module?.section(kind.name), sizes[kind] > 0 else { continue }
+      do throws(ArtifactError) {
+        let target = unsafe memory[engine[kind]]
+        try unsafe source.withUnsafeBytes { unsafe target.copyMemory(from: $0) }
+        try unsafe moves.apply(to: kind, target)
+      } catch {
+        throw LoadError(LinkError(.damaged, "\(moduleName): \(error)"))
+      }
+    }
+    unsafe symbolTable.write(image, layout, symbols: memory[engine[.symbols]], strings: memory[engine[.strings]])
+    unsafe layout.writeFrame(to: memory.bytes, localSymbols: symbolTable.count)
+    unsafe ArtifactSeal.apply(to: memory.bytes, engine: engine)
+
+    isBoundToAddress = image.holdsAbsoluteAddresses
+    var symbols: [String: LinkedSymbol] = [:]
+    for index in 0..<image.symbolCount where image.symbol(index).isGlobal {
+      let name = image.symbolName(index)
+      if let text = try? name.string(0, name.count) { symbols[text] = image.symbol(index) }
+    }
+    self.symbols = symbols
+    bytes = memory
+  }
+
+  /// The record of the module's object; for objects without one, one that fits any host of that architecture.
+  private static func record(
+    of module: LinkedModule?, _ name: String, architecture: Architecture
+  ) throws(LoadError) -> CompatibilityRecord {
+    guard let module else {
+      var settings = CompilerSettings()
+      settings.architecture = architecture
+      return CompatibilityRecord(compilerName: "linked objects", compilerVersion: "", settings: settings)
+    }
+    guard let region = module.section(SectionKind.engine.name), module.section(SectionKind.info.name) != nil else {
+      throw LoadError(LinkError(.damaged, "\(name): a wasm module without its tables"))
+    }
+    do throws(ArtifactError) {
+      let engine = try EngineSection(decoding: region)
+      guard engine.record.settings.architecture == architecture else {
+        throw ArtifactError(
+          .damaged, section: SectionKind.engine.name, offset: 0,
+          message: "the record is of another architecture than the object")
+      }
+      return engine.record
+    } catch {
+      throw LoadError(LinkError(.damaged, "\(name): \(error)"))
+    }
+  }
+}
