@@ -71,6 +71,7 @@ extension ObjectFile {
     if self.section(section, isNamed: ".wasmtime.") || self.section(section, isNamed: ".rodata.wasm", whole: true)
       || self.section(section, isNamed: ".name.wasm", whole: true)
     {
+      guard section.type != ELFObject.sectionNoBits else { throw refuse("a table of a wasm module without contents") }
       return .module
     }
     if section.flags & ELFObject.flagTLS != 0 { throw refuse("thread-local storage is not supported") }
@@ -83,7 +84,10 @@ extension ObjectFile {
       if section.size == 0 { return .ignored }
       throw refuse("constructors and destructors are not supported: nothing would call them")
     }
-    if self.section(section, isNamed: ".eh_frame", whole: true) { return .unwind }
+    if self.section(section, isNamed: ".eh_frame", whole: true) {
+      guard section.type != ELFObject.sectionNoBits else { throw refuse("unwind tables without contents") }
+      return .unwind
+    }
     // Another format of unwind tables, of which nothing here knows how to take entries out.
     if self.section(section, isNamed: ".sframe", whole: true) { return .ignored }
     guard section.type == ELF.sectionProgramBits || section.type == ELFObject.sectionNoBits else {
@@ -140,7 +144,8 @@ struct InputSections: ~Copyable {
           guard row.role == .module || alignment <= pageSize else {
             throw LinkError(.cannotLayOut, "\(name()) has alignment \(alignment), more than a page (\(pageSize))")
           }
-          row.alignmentShift = UInt8(truncatingIfNeeded: alignment.trailingZeroBitCount)
+          // The tables of a module are not laid out here; what they ask for counts for how much there is at most.
+          row.alignmentShift = UInt8(truncatingIfNeeded: min(alignment, UInt64(pageSize)).trailingZeroBitCount)
         }
       }
       rows.append(row)

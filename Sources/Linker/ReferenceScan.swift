@@ -110,12 +110,11 @@ extension LinkState {
     var names: [(symbol: UInt32, places: [String])] = []
     for index in 0..<undefined.count {
       let reference = undefined[index]
+      let known = names.firstIndex { $0.symbol == reference.symbol }
+      guard known.map({ names[$0].places.count < 3 }) ?? (names.count < 20) else { continue }
+      // Searches a symbol table, so only for what is said.
       let place = place(sections[Int(reference.section)], reference.offset)
-      if let known = names.firstIndex(where: { $0.symbol == reference.symbol }) {
-        if names[known].places.count < 3 { names[known].places.append(place) }
-      } else if names.count < 20 {
-        names.append((reference.symbol, [place]))
-      }
+      if let known { names[known].places.append(place) } else { names.append((reference.symbol, [place])) }
     }
     var lines: [String] = []
     for (symbol, places) in names {

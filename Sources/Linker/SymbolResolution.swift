@@ -84,6 +84,8 @@ extension LinkState {
         let global = globals[index]
         symbols[Int(global.symbol)].value = commons.count
         commons.append(CommonSymbol(size: global.commonSize, alignment: global.commonAlignment))
+        totalSize += global.commonSize + global.commonAlignment
+        try checkSize(totalSize)
       case .weak, .strong: break
       }
     }
@@ -155,7 +157,12 @@ extension LinkState {
     case .undefined:
       global.isReferenced = true
       return
-    case .undefinedWeak, .discarded: return
+    case .discarded:
+      // Stands for the definition in the group that was kept. Where that has none, whoever refers to it refers to nothing,
+      // and must be told: this is not a weak reference, whatever the binding of the definition was.
+      global.isReferenced = true
+      return
+    case .undefinedWeak: return
     case .common:
       strength = .common
       guard symbol.size < InputSections.sizeLimit, symbol.value <= pageSize, symbol.value.nonzeroBitCount <= 1 else {

@@ -124,9 +124,16 @@ extension LinkState {
         }
         // `ld -r` leaves such where it has discarded a function.
         if case .none = use(list[record.firstRelocation].type, nil) { continue }
-        switch symbols[base + Int(list[record.firstRelocation].symbol)].kind {
+        let symbol = Int(list[record.firstRelocation].symbol)
+        switch symbols[base + symbol].kind {
         case .discarded, .nowhere: continue
         default: break
+        }
+        // A global name means the function of the group that was kept, which has an entry of its own.
+        if let home = object.section(of: object.symbols[symbol], symbol),
+          let row = sections.number(home, ofObject: Int(section.object)), sections[row].role == .discarded
+        {
+          continue
         }
       }
       for index in record.firstRelocation..<record.firstRelocation + Int(record.relocationCount) {
