@@ -10,7 +10,8 @@ import PrecastArtifact
 
 /// A place in compiled code, in the terms of the wasm module.
 public struct CodeLocation: Sendable, Equatable {
-  /// Index of the function in the module's function index space; nil inside a trampoline or veneer.
+  /// Index of the function in the module's function index space; in an adapter that of the import which it stands
+  /// for; nil inside a trampoline, a veneer or code of a C compiler.
   public var functionIndex: Int?
   /// Distance from the start of `.text`.
   public var textOffset: Int
@@ -41,11 +42,16 @@ extension LoadedArtifact {
     var location = CodeLocation(functionIndex: nil, textOffset: Int(textOffset), codeOffset: 0, wasmOffset: nil)
     // A page that was lost before fails its checksum; one that is lost meanwhile is counted.
     let lost = unsafe precast_checked_pages_forgotten(pages.pointer)
-    guard let offset = UInt32(exactly: textOffset), let info = try? remainingInfo(),
-      let defined = try? info.definedFunction(containing: offset), let function = try? info.definedFunction(defined),
+    guard let offset = UInt32(exactly: textOffset), let info = try? remainingInfo() else { return location }
+    guard let defined = try? info.definedFunction(containing: offset),
+      let function = try? info.definedFunction(defined),
       // Read a second time, from a file that may be changing.
       function.textOffset <= offset
-    else { return location }
+    else {
+      location.functionIndex = Self.boundImport(at: offset, info)
+      return unsafe precast_checked_pages_forgotten(pages.pointer) == lost
+        ? location : CodeLocation(functionIndex: nil, textOffset: Int(textOffset), codeOffset: 0, wasmOffset: nil)
+    }
     let known = location
     location.functionIndex = info.importedFunctionCount + defined
     location.codeOffset = Int(offset - function.textOffset)
@@ -56,6 +62,15 @@ extension LoadedArtifact {
           Int.init)
     }
     return unsafe precast_checked_pages_forgotten(pages.pointer) == lost ? location : known
+  }
+
+  /// The imported function whose adapter is at a place, as where the stack ends. Adapters are few, and seldom asked
+  /// for: there is no index of them.
+  private static func boundImport(at offset: UInt32, _ info: ModuleInfo) -> Int? {
+    (0..<info.importedFunctionCount).first { index in
+      guard let code = (try? info.adapter(importedFunction: index))??.code else { return false }
+      return offset >= code.textOffset && offset - code.textOffset < code.size
+    }
   }
 
   /// The trap code (`TrapCode`'s raw value) of the trap site at exactly `pc`, or 0; `damagedArtifact` when the
