@@ -33,6 +33,18 @@ int precast_reserve(size_t size, uint64_t *address) {
   return 0;
 }
 
+int precast_reserve_low(size_t size, uint64_t *address) {
+#ifdef MAP_32BIT
+  void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT, -1, 0);
+  if (p == MAP_FAILED) return -errno;
+  *address = (uint64_t)(uintptr_t)p;
+  return 0;
+#else
+  (void)size, (void)address;
+  return -ENOTSUP;
+#endif
+}
+
 int precast_commit(uint64_t address, size_t size) {
   return mprotect(pointer(address), size, PROT_READ | PROT_WRITE) == 0 ? 0 : -errno;
 }

@@ -21,6 +21,14 @@ struct AddressReservation: ~Copyable {
     self.size = size
   }
 
+  /// Reserves whole pages below 2 GiB; nil where there is no room.
+  init?(lowSize size: Int) {
+    var address: UInt64 = 0
+    guard unsafe precast_reserve_low(size, &address) == 0 else { return nil }
+    self.address = UInt(address)
+    self.size = size
+  }
+
   deinit { _ = precast_release(UInt64(address), size) }
 
   /// Gives the addresses up, but for the first `kept` bytes, which are the caller's from now on.

@@ -36,6 +36,8 @@ public struct LoadError: Error, Sendable, Equatable, CustomStringConvertible {
   public var mismatches: [CompatibilityMismatch] = []
   /// What was wrong, where, and what to do.
   public let message: String
+  /// Whether a value did not fit into the place that a relocation gives it.
+  var isOutOfRange = false
 
   /// Makes an error.
   public init(kind: Kind, path: String? = nil, message: String) {
@@ -62,6 +64,7 @@ public struct LoadError: Error, Sendable, Equatable, CustomStringConvertible {
     kind = .cannotLink
     path = nil
     message = error.message
+    isOutOfRange = error.kind == .outOfRange
   }
 
   /// `path: message`.

@@ -59,14 +59,48 @@ extension LoadedArtifact {
     let (size, overflow) = bound.addingReportingOverflow(files + files / 64 + (1 << 20))
     guard !overflow else { throw .system(ENOMEM, "reserve address space for the objects") }
     let page = precast_page_size()
-    let reservation = try AddressReservation(size: (size + page - 1) / page * page)
-    options.baseAddress = UInt64(reservation.address)
-    let linked = try LinkedArtifact(objects, options: options, needsModule: needsModule)
-    found?.symbols = linked.symbols
-    let isBound = linked.isBoundToAddress
+    let whole = (size + page - 1) / page * page
+    var placed: PlacedArtifact
+    do throws(LoadError) {
+      placed = try PlacedArtifact(
+        objects, options, at: AddressReservation(size: whole), needsModule: needsModule)
+    } catch {
+      // Code with 32-bit addresses (-fno-pic) can only be where addresses have as many bits.
+      guard error.isOutOfRange, let low = AddressReservation(lowSize: whole) else { throw error }
+      do throws(LoadError) {
+        placed = try PlacedArtifact(objects, options, at: low, needsModule: needsModule)
+      } catch let second {
+        // What is out of reach from everywhere is better told with the usual addresses.
+        throw second.isOutOfRange ? error : second
+      }
+    }
+    found?.symbols = placed.artifact.symbols
+    try self.init(placed, host: host, unwinding: unwinding)
+  }
+
+  private convenience init(
+    _ placed: consuming PlacedArtifact, host: CompilerSettings, unwinding: UnwindRegistration
+  ) throws(LoadError) {
+    let isBound = placed.artifact.isBoundToAddress
+    let file = try placed.artifact.bytes.sealedFile()
     try self.init(
-      linked.bytes.sealedFile(), path: nil, at: reservation, isBoundToAddress: isBound, host: host, verification: .none,
+      file, path: nil, at: placed.reservation, isBoundToAddress: isBound, host: host, verification: .none,
       unwinding: unwinding)
+  }
+}
+
+/// Objects linked for an address range, which is reserved.
+private struct PlacedArtifact: ~Copyable {
+  let reservation: AddressReservation
+  let artifact: LinkedArtifact
+
+  init(
+    _ objects: [LinkableObject], _ options: LinkOptions, at reservation: consuming AddressReservation, needsModule: Bool
+  ) throws(LoadError) {
+    var options = options
+    options.baseAddress = UInt64(reservation.address)
+    artifact = try LinkedArtifact(objects, options: options, needsModule: needsModule)
+    self.reservation = reservation
   }
 }
 

@@ -17,6 +17,9 @@ size_t precast_page_size(void);
 /// Reserves address space that cannot be accessed and costs no memory. `*address` is page-aligned.
 int precast_reserve(size_t size, uint64_t *address);
 
+// The same below 2 GiB, where addresses fit into 32 bits, signed or not. Linux has that on x86-64 only.
+int precast_reserve_low(size_t size, uint64_t *address);
+
 /// Makes a range of a reservation readable and writable; new pages read as zero.
 int precast_commit(uint64_t address, size_t size);
 
