@@ -24,6 +24,14 @@ public struct Linker: ~Copyable {
   /// Islands of veneers, as `LinkedImage.islands`; they get symbols in a file.
   public var islands: [Range<Int>] { state.text.islands }
 
+  /// Whether there is code that is not of the wasm module, be it in its own object (`ld -r`).
+  public var hasOtherCode: Bool {
+    for index in 0..<state.pieces.count where !state.pieces[index].isWasm && state.pieces[index].size > 0 {
+      return true
+    }
+    return false
+  }
+
   /// Number of symbols, as `LinkedImage.symbolCount`: a file's symbol table stands before the writable part.
   public var symbolCount: Int { names.count }
 

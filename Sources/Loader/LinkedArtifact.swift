@@ -58,7 +58,9 @@ struct LinkedArtifact: ~Copyable {
     sizes[.text] = max(record.settings.pageSize, UInt64(parts.text))
     sizes[.ehFrame] = UInt64(parts.ehFrame)
     for kind in Self.moduleSections { sizes[kind] = UInt64(module?.section(kind.name)?.count ?? 0) }
-    sizes[.readOnlyData] = UInt64(parts.readOnly)
+    // Its presence tells that there is code of others (Docs/Format.md), which may have no constants.
+    let leastReadOnly = linker.hasOtherCode ? 8 : 0
+    sizes[.readOnlyData] = UInt64(max(parts.readOnly, leastReadOnly))
     // Zeros go into the file up to where `.bss` may start.
     let alignment = Int(SectionKind.bss.alignment(pageSize: record.settings.pageSize))
     let data =
