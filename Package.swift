@@ -114,7 +114,10 @@ let package = Package(
     .target(name: "PrecastEmulator", dependencies: ["CUnicorn"], path: "Tests/Emulator", swiftSettings: settings),
     .testTarget(
       name: "InteropTests",
-      dependencies: ["PrecastEmulator", "PrecastLinker", "PrecastArtifact", "PrecastMachineCode"],
+      dependencies: [
+        "PrecastEmulator", "Precast", "PrecastRuntime", "PrecastCompiler", "PrecastLoader", "PrecastLinker",
+        "PrecastArtifact", "PrecastMachineCode", "PrecastWasm", "precast",
+      ],
       path: "Tests/InteropTests", exclude: ["C"]),
     .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),
     .target(name: "CLoaderTestCode", dependencies: ["CPrecastHost"], path: "Tests/LoaderTestCode"),

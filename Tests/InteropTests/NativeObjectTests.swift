@@ -1,8 +1,9 @@
-// x86-64 objects as C compilers make them, linked by Precast and executed in this process.
+// x86-64 objects as C compilers make them, linked and loaded by Precast and executed in this process.
 
 #if arch(x86_64)
 
-  import PrecastLinker
+  import Precast
+  import PrecastLoader
   import PrecastMachineCode
   import Testing
 
@@ -12,11 +13,32 @@
       Variant.all(for: .x86_64, extra: $0).filter { $0.flags.contains("-fPIC") }
     }
 
-    @Test("linked at an address, they do what the native library does", arguments: variants, [false, true])
+    @Test("loaded, they do what the native library does", arguments: variants, [false, true])
     func corpus(variant: Variant, forceVeneers: Bool) throws {
       var testing = TextLayoutTesting()
       testing.forceVeneers = forceVeneers
       try Corpus.check(perform: NativeObjects(Corpus.objects(variant), testing: testing).perform)
+    }
+
+    /// Code with 32-bit addresses, or with 64-bit ones everywhere. Symbols of the host are anywhere, so who refers to
+    /// them does it by `-fPIC`.
+    static let placedVariants = [[], ["-mcmodel=large"]].flatMap {
+      Variant.all(for: .x86_64, extra: $0).filter {
+        $0.flags.contains("-fno-pic") || $0.flags.contains("-mcmodel=large")
+      }
+    }
+
+    @Test("code that is not position-independent does the same", arguments: placedVariants)
+    func placed(variant: Variant) throws {
+      let external = "external.c"
+      var flags = variant.flags
+      if !flags.contains("-mcmodel=large") { flags.append("-fPIC") }
+      let objects =
+        try CompiledObjects(Corpus.sources.filter { $0 != external }, in: Corpus.folder, variant).objects
+        + CompiledObjects(
+          [external], in: Corpus.folder, Variant(machine: .x86_64, compiler: variant.compiler, flags: flags)
+        ).objects
+      try Corpus.check(perform: NativeObjects(objects).perform)
     }
 
     @Test("random programs do what the native library does", arguments: 100..<112 as Range<UInt64>, [false, true])

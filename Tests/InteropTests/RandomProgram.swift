@@ -217,7 +217,7 @@ struct RandomProgram: Sendable {
   /// A way to compile object number `index`, its own.
   static func variant(_ architecture: Architecture, seed: UInt64, object index: Int) -> Variant {
     var random = Random(seed: seed &* 1000 &+ UInt64(index))
-    let compilers = Compiler.allCases.filter { $0.isAvailable(for: architecture) }
+    let compilers = CCompiler.allCases.filter { $0.isAvailable(for: architecture) }
     var flags = [["-O0", "-O1", "-O2", "-O3", "-Os"][random.below(5)]]
     // What is not position-independent on x86-64 must stand below 2 GiB.
     flags.append(architecture == .aarch64 && random.chance(50) ? "-fno-pic" : "-fPIC")

@@ -44,7 +44,7 @@ func run(_ tool: String, _ arguments: [String], in folder: String = "/") throws 
 }
 
 /// A C compiler for a machine.
-enum Compiler: String, Sendable, CaseIterable {
+enum CCompiler: String, Sendable, CaseIterable {
   case gcc
   case clang
 
@@ -65,18 +65,20 @@ enum Compiler: String, Sendable, CaseIterable {
 func hasTool(_ name: String) -> Bool { availableTools.contains(name) }
 
 private let availableTools: Set<String> = Set(
-  ["gcc", "clang-19", "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-ld"].filter { (try? run($0, ["--version"])) != nil })
+  [
+    "gcc", "clang-19", "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-ld", "wasm-tools", "gdb", "eu-elflint",
+  ].filter { (try? run($0, ["--version"])) != nil })
 
 /// One way to compile.
 struct Variant: Sendable, Hashable, CustomTestStringConvertible {
   var machine: Architecture
-  var compiler: Compiler
+  var compiler: CCompiler
   var flags: [String]
   var testDescription: String { "\(compiler) \(flags.joined(separator: " "))" }
 
   /// Both compilers, unoptimised and optimised, position-independent and not, each that is there.
   static func all(for machine: Architecture, extra: [String] = []) -> [Variant] {
-    Compiler.allCases.filter { $0.isAvailable(for: machine) }.flatMap { compiler in
+    CCompiler.allCases.filter { $0.isAvailable(for: machine) }.flatMap { compiler in
       ["-O0", "-O2"].flatMap { level in
         ["-fPIC", "-fno-pic"].map { Variant(machine: machine, compiler: compiler, flags: [level, $0] + extra) }
       }
@@ -102,7 +104,7 @@ struct CompiledObjects: Sendable {
       command[0], Array(command.dropFirst()) + common + warnings + variant.flags + sources.map { "\(folder)/\($0)" },
       in: output.path)
     objects = try sources.map { source in
-      let name = String(source.dropLast(2)) + ".o"
+      let name = String(source.prefix { $0 != "." }) + ".o"
       return (name, [UInt8](try Data(contentsOf: URL(fileURLWithPath: output.file(name)))))
     }
   }

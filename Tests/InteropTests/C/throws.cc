@@ -1,0 +1,20 @@
+// An exception that one object throws and another catches; none leaves for wasm.
+struct Failure {
+  int code;
+  virtual ~Failure() {}
+};
+struct Special : Failure {};
+int destroyed;
+struct Witness {
+  ~Witness() { destroyed++; }
+};
+int checked(int x) {
+  Witness witness;
+  if (x > 100) {
+    Special special;
+    special.code = x;
+    throw special;
+  }
+  if (x < 0) throw x;
+  return x + 1;
+}
