@@ -98,9 +98,16 @@ extension LinkState {
 
   /// The sum of all sections' sizes.
   func sumSizes() throws(LinkError) {
+    var padding = 0
     for number in 0..<sections.count where sections[number].role.isLinked {
       totalSize += sections[number].size + sections[number].alignment
+      padding += sections[number].alignment
       try checkSize(totalSize)
+    }
+    // A section of one byte may ask for a page of 64 KiB, a thousand times what it takes in its file.
+    let files = objects.reduce(0) { $0 + $1.bytes.count }
+    guard padding <= 1 << 28 || padding / 64 <= files else {
+      throw LinkError(.cannotLayOut, "the sections' alignments ask for up to \(padding >> 20) MiB of padding")
     }
   }
 

@@ -11,8 +11,8 @@ import Testing
     var alignment: UInt64 = 1
   }
 
-  /// An object for x86-64 with these section headers, and nothing but names in the file.
-  static func object(_ sections: [Section]) -> ObjectBytes {
+  /// An object with these section headers, and nothing but names in the file.
+  static func object(_ sections: [Section], machine: UInt8 = 62) -> ObjectBytes {
     var names: [UInt8] = [0]
     var rows = [[UInt64]](repeating: [0, 0, 0, 0, 0, 0, 0, 0], count: 1)
     for section in sections {
@@ -25,7 +25,7 @@ import Testing
     names += Array(".shstrtab".utf8) + [0]
     rows[rows.count - 1][4] = UInt64(names.count)
     while names.count % 8 != 0 { names.append(0) }
-    var bytes: [UInt8] = [0x7F, 0x45, 0x4C, 0x46, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 62, 0, 1, 0, 0, 0]
+    var bytes: [UInt8] = [0x7F, 0x45, 0x4C, 0x46, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, machine, 0, 1, 0, 0, 0]
     func put(_ value: UInt64, _ size: Int) {
       for byte in 0..<size { bytes.append(UInt8(truncatingIfNeeded: value >> (8 * UInt64(byte)))) }
     }
@@ -62,6 +62,13 @@ import Testing
     #expect((1..<1 << 20).contains(bound))
     // Which lives until here.
     withExtendedLifetime(object) {}
+  }
+
+  @Test func alignmentsThatOnlyMakePaddingAreRefused() {
+    let sections = (0..<8000).map { _ in Section(name: "a", flags: 6, size: 1, alignment: 65536) }
+    #expect(
+      error(Self.object(sections, machine: 183))
+        == LinkError(.cannotLayOut, "the sections' alignments ask for up to 500 MiB of padding"))
   }
 
   private func assemble(_ text: String, _ name: String, _ scratch: Scratch) throws -> ObjectBytes {
