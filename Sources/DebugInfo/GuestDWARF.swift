@@ -158,31 +158,54 @@ final class GuestDWARF {
   }
 
   /// The subprogram that has an address, and what is inlined in it there, innermost first.
+  ///
+  /// Each stands inside the one that it was inlined into. libdw has a function for the walk, but that calls itself for every
+  /// level, and a guest may have a hundred thousand: more than a stack has room for.
   private func scopes(of address: UInt64, _ unit: inout Die) -> [(tag: Int32, die: Die)] {
-    // The scopes around an inlined function's code are, to libdw, those of its definition; the second call has those of the
-    // place that it was inlined at.
-    let inner = unsafe list { unsafe library.scopes(&unit, address, $0) }
-    guard var first = inner.first(where: { isFunction($0) }) else { return [] }
-    return unsafe list { unsafe library.scopesOfDie(&first, $0) }.compactMap { die in
-      var die = die
-      let tag = unsafe library.tag(&die)
-      return tag == Tag.subprogram || tag == Tag.inlinedSubroutine ? (tag, die) : nil
+    var found: [(tag: Int32, die: Die)] = []
+    var steps = Self.mostSteps
+    var parent = unit
+    for _ in 0..<Self.mostLevels {
+      guard let die = child(of: &parent, at: address, depth: 0, &steps) else { break }
+      parent = die
+      let tag = unsafe library.tag(&parent)
+      if tag == Tag.subprogram || tag == Tag.inlinedSubroutine { found.append((tag, die)) }
     }
+    return found.reversed()
   }
 
-  private func isFunction(_ die: Die) -> Bool {
-    var die = die
-    let tag = unsafe library.tag(&die)
-    return tag == Tag.subprogram || tag == Tag.inlinedSubroutine
+  private static let mostSteps = 1 << 22
+  private static let mostLevels = 1024
+
+  /// What stands in a DIE, or in a namespace or class in it, and has an address.
+  private func child(of parent: inout Die, at address: UInt64, depth: Int, _ steps: inout Int) -> Die? {
+    var die = Die()
+    guard depth < 32, unsafe library.child(&parent, &die) == 0 else { return nil }
+    while steps > 0 {
+      steps -= 1
+      switch unsafe library.tag(&die) {
+      case Tag.namespace, Tag.classType, Tag.structure, Tag.union, Tag.module:
+        if let inner = child(of: &die, at: address, depth: depth + 1, &steps) { return inner }
+      default:
+        if covers(&die, address, &steps) { return die }
+      }
+      var next = Die()
+      guard unsafe library.sibling(&die, &next) == 0 else { return nil }
+      die = next
+    }
+    return nil
   }
 
-  /// An array of DIEs as libdw allocates them.
-  private func list(_ call: (LibDW.Pointer) -> Int32) -> [Die] {
-    var dies: UnsafeMutablePointer<Die>?
-    let count = unsafe withUnsafeMutablePointer(to: &dies) { unsafe call(UnsafeMutableRawPointer($0)) }
-    guard let start = unsafe dies else { return [] }
-    defer { unsafe free(start) }
-    return unsafe count > 0 ? Array(UnsafeBufferPointer(start: start, count: min(Int(count), 1024))) : []
+  private func covers(_ die: inout Die, _ address: UInt64, _ steps: inout Int) -> Bool {
+    var (base, start, end): (UInt64, UInt64, UInt64) = (0, 0, 0)
+    var position = 0
+    while steps > 0 {
+      position = unsafe library.ranges(&die, position, &base, &start, &end)
+      if position <= 0 { return false }
+      if start <= address && address < end { return true }
+      steps -= 1
+    }
+    return false
   }
 
   /// Where an inlined function was called.

@@ -28,7 +28,11 @@ struct GuestTables {
   var files: [String] = []
   var indices: [String: UInt32] = [:]
 
+  /// Entries of `.debug_info` that were looked at.
+  var visited = 0
+
   static let mostLines = 1 << 24
+  static let mostEntries = 1 << 24
 
   mutating func file(_ name: String) -> UInt32 {
     if let index = indices[name] { return index }
@@ -90,13 +94,16 @@ extension GuestDWARF {
       unsafe _ = library.lineColumn(row, &column)
       unsafe _ = library.lineEndsSequence(row, &isEnd)
       guard address <= layout.codeSize else { continue }
-      if let name = unsafe library.lineFile(row, nil, nil), unsafe name != lastName {
+      // A row of a file that the table does not list is of no line: there may be no file at all.
+      let name = unsafe library.lineFile(row, nil, nil)
+      if let name = unsafe name, unsafe name != lastName {
         unsafe lastName = name
         lastFile = tables.file(unsafe String(cString: name))
       }
       tables.lines.append(
         GuestLine(
-          address: address, file: lastFile, line: isEnd ? 0 : UInt32(max(0, line)), column: UInt32(max(0, column))))
+          address: address, file: lastFile, line: unsafe isEnd || name == nil ? 0 : UInt32(max(0, line)),
+          column: UInt32(max(0, column))))
     }
   }
 
@@ -104,6 +111,9 @@ extension GuestDWARF {
     var die = Die()
     guard depth < 32, unsafe library.child(&parent, &die) == 0 else { return }
     repeat {
+      // Siblings are found by offsets in the DWARF, which may overlap.
+      tables.visited += 1
+      guard tables.visited <= GuestTables.mostEntries else { return }
       switch unsafe library.tag(&die) {
       case Tag.subprogram:
         var address: UInt64 = 0

@@ -35,8 +35,6 @@ struct LibDW: @unchecked Sendable {
   let nextUnit: @convention(c) (Pointer, UInt64, Pointer, Pointer, Pointer?, Pointer?, Pointer?) -> Int32
   let die: @convention(c) (Pointer, UInt64, Pointer) -> Pointer?
   let ranges: @convention(c) (Pointer, Int, Pointer, Pointer, Pointer) -> Int
-  let scopes: @convention(c) (Pointer, UInt64, Pointer) -> Int32
-  let scopesOfDie: @convention(c) (Pointer, Pointer) -> Int32
   let tag: @convention(c) (Pointer) -> Int32
   let name: @convention(c) (Pointer) -> UnsafePointer<CChar>?
   let attribute: @convention(c) (Pointer, UInt32, Pointer) -> Pointer?
@@ -75,8 +73,6 @@ struct LibDW: @unchecked Sendable {
         unsafe load("dwarf_nextcu"),
       let die: @convention(c) (Pointer, UInt64, Pointer) -> Pointer? = unsafe load("dwarf_offdie"),
       let ranges: @convention(c) (Pointer, Int, Pointer, Pointer, Pointer) -> Int = unsafe load("dwarf_ranges"),
-      let scopes: @convention(c) (Pointer, UInt64, Pointer) -> Int32 = unsafe load("dwarf_getscopes"),
-      let scopesOfDie: @convention(c) (Pointer, Pointer) -> Int32 = unsafe load("dwarf_getscopes_die"),
       let tag: @convention(c) (Pointer) -> Int32 = unsafe load("dwarf_tag"),
       let name: @convention(c) (Pointer) -> UnsafePointer<CChar>? = unsafe load("dwarf_diename"),
       let attribute: @convention(c) (Pointer, UInt32, Pointer) -> Pointer? = unsafe load("dwarf_attr"),
@@ -106,8 +102,6 @@ struct LibDW: @unchecked Sendable {
     unsafe self.nextUnit = nextUnit
     unsafe self.die = die
     unsafe self.ranges = ranges
-    unsafe self.scopes = scopes
-    unsafe self.scopesOfDie = scopesOfDie
     unsafe self.tag = tag
     unsafe self.name = name
     unsafe self.attribute = attribute
