@@ -138,7 +138,7 @@ let package = Package(
       name: "PrecastTests",
       dependencies: [
         "Precast", "PrecastRuntime", "PrecastWASI", "PrecastCompiler", "PrecastLoader", "PrecastArtifact",
-        "PrecastWasm",
+        "PrecastWasm", "PrecastMachineCode",
         "LargeModule", "precast", "artifact-holder", "unwind-subject",
       ],
       path: "Tests/PrecastTests"),

@@ -21,6 +21,7 @@ final class TextLayout {
     let stubs = StubAssembly(environment: environment, chunks: chunks)
     var options = TextSectionOptions()
     options.testing = testing
+    options.maximumSize = Self.maximumTextSize
     builder = TextSectionBuilder(architecture: .x86_64, symbolCount: stubs.symbolCount, options: options)
     var index = UInt32(environment.module.importedFunctionCount)
     for chunk in chunks {
@@ -37,13 +38,12 @@ final class TextLayout {
         symbol: stub.symbol, chunk: stubs.code, offset: Int(stub.record.start), size: Int(stub.record.size),
         relocations: stub.record.firstRelocation..<stub.record.relocationEnd)
     }
-    do {
+    do throws(TextSectionError) {
       try builder.finish()
+    } catch .textTooLarge {
+      throw .textTooLarge("more than 4 GiB of code")
     } catch {
       throw .textTooLarge("\(error)")
-    }
-    guard builder.size <= Self.maximumTextSize else {
-      throw .textTooLarge("\(builder.size) bytes of code, and 4 GiB is the most")
     }
     textSize = builder.size
     var islands: [CodeRange] = []

@@ -301,6 +301,8 @@ extension LinkState {
         return LinkError(
           .cannotLayOut, "\(name(of: section)) has \(section.size) bytes of code, more than 2 GiB in one piece")
       }
+    case .textTooLarge(let maximum):
+      return LinkError(.cannotLayOut, "the text would have more than \(maximum >> 30) GiB")
     case .undefinedSymbol, .duplicateSymbol: break
     }
     return LinkError(.cannotLayOut, "the text cannot be laid out: \(error)")

@@ -90,6 +90,8 @@ public struct TextSectionBuilder: ~Copyable {
   internal var error: TextSectionError?
   internal var chunks: [CodeChunk] = []
   internal var cursor = 0
+  private var relocationCount = 0
+  private var largestAlignmentShift: UInt8 = 0
 
   internal var islands = FlatBuffer<Island>(capacity: 1)
   internal var veneerCode = CodeBuffer(capacity: 64)
@@ -102,8 +104,13 @@ public struct TextSectionBuilder: ~Copyable {
   /// A builder for symbols 0..<`symbolCount`; more are taken, at the cost of growing a table.
   public init(architecture: Architecture, symbolCount: Int = 0, options: TextSectionOptions = .init()) {
     precondition((options.baseAddress ?? 0) & 4095 == 0)
+    precondition(options.alignment > 0 && options.alignment & (options.alignment - 1) == 0)
+    var options = options
+    options.maximumSize = min(max(options.maximumSize, 0), TextSectionOptions.largestSize)
+    options.testing.padding = min(max(options.testing.padding, 0), TextSectionOptions.largestSize)
     self.architecture = architecture
     self.options = options
+    largestAlignmentShift = UInt8(options.alignment.trailingZeroBitCount)
     symbols = FlatBuffer(capacity: max(symbolCount, 1))
     symbols.fill(with: Self.unplaced, to: symbolCount)
   }
@@ -143,7 +150,8 @@ public struct TextSectionBuilder: ~Copyable {
   ///
   /// Offsets of relocations count from `relocationBase` bytes before the function: its offset in the
   /// chunk that they were recorded in. `isAdjacent` says that the bytes between the function added
-  /// before and this one are readable filler of the same buffer.
+  /// before and this one are readable filler of the same buffer. A size of more than 2 GiB is an error
+  /// of `finish()`, as is whatever makes the text larger than the options allow.
   @unsafe
   public mutating func add(
     symbol: UInt32, code: UnsafeMutableRawPointer, size: Int, relocations: UnsafeBufferPointer<Relocation>,
@@ -151,14 +159,24 @@ public struct TextSectionBuilder: ~Copyable {
     convention: CallingConvention = .wasm
   ) {
     if symbol >= symbols.count { symbols.fill(with: Self.unplaced, to: Int(symbol) + 1) }
-    guard size <= Int32.max else {
-      if error == nil { error = .functionTooLarge(symbol) }
-      return
-    }
-    if symbols[Int(symbol)] != Self.unplaced && error == nil { error = .duplicateSymbol(symbol) }
+    precondition(size >= 0)
     let alignment = alignment ?? options.alignment
     precondition(alignment > 0 && alignment & (alignment - 1) == 0)
-    let offset = aligned(cursor + options.testing.padding, to: alignment)
+    // What is counted below has 32 bits.
+    guard size <= Int32.max, relocations.count <= Int32.max else {
+      return fail(.functionTooLarge(symbol))
+    }
+    if symbols[Int(symbol)] != Self.unplaced { return fail(.duplicateSymbol(symbol)) }
+    // None of the summands is larger than 2^40, so the sum cannot overflow.
+    let isAligned = alignment <= TextSectionOptions.largestSize
+    let offset = isAligned ? aligned(cursor + options.testing.padding, to: alignment) : options.maximumSize
+    relocationCount += relocations.count
+    guard isAligned, offset <= options.maximumSize - size, relocationCount <= Int32.max,
+      functions.count < Int32.max
+    else {
+      return fail(.textTooLarge(maximumSize: options.maximumSize))
+    }
+    largestAlignmentShift = max(largestAlignmentShift, UInt8(alignment.trailingZeroBitCount))
     symbols[Int(symbol)] = offset
     unsafe functions.append(
       Function(
@@ -168,14 +186,22 @@ public struct TextSectionBuilder: ~Copyable {
     cursor = offset + size
   }
 
+  // Keeps the first error for `finish()`. From then on nothing that is added is kept.
+  private mutating func fail(_ error: TextSectionError) {
+    if self.error == nil { self.error = error }
+  }
+
   /// Lets `symbol` stand for the place `offset` bytes into the function that was added last; its end
   /// is a place too. For code in which several symbols are defined, as the sections of objects.
   public mutating func define(symbol: UInt32, atOffset offset: Int) {
+    // The function that was added last may not be there.
+    if error != nil { return }
     guard functions.count > 0 else { preconditionFailure("there is no function to define a symbol in") }
     let function = functions[functions.count - 1]
     precondition(offset >= 0 && offset <= function.size)
     if symbol >= symbols.count { symbols.fill(with: Self.unplaced, to: Int(symbol) + 1) }
-    if symbols[Int(symbol)] != Self.unplaced && error == nil { error = .duplicateSymbol(symbol) }
+    if symbols[Int(symbol)] != Self.unplaced { return fail(.duplicateSymbol(symbol)) }
+    guard definitions.count < Int32.max else { return fail(.textTooLarge(maximumSize: options.maximumSize)) }
     symbols[Int(symbol)] = function.offset + offset
     definitions.append(
       Definition(function: UInt32(functions.count - 1), symbol: symbol, offset: UInt32(offset)))
@@ -187,7 +213,7 @@ public struct TextSectionBuilder: ~Copyable {
   ) {
     guard let base = options.baseAddress else { preconditionFailure("the text has no base address") }
     if symbol >= symbols.count { symbols.fill(with: Self.unplaced, to: Int(symbol) + 1) }
-    if symbols[Int(symbol)] != Self.unplaced && error == nil { error = .duplicateSymbol(symbol) }
+    if symbols[Int(symbol)] != Self.unplaced { return fail(.duplicateSymbol(symbol)) }
     // 2^63 bytes away is as good a place for an address that nobody has as one byte less.
     let offset = max(Int(truncatingIfNeeded: address &- base), Self.unplaced + 1)
     symbols[Int(symbol)] = offset
@@ -211,18 +237,23 @@ public struct TextSectionBuilder: ~Copyable {
       try planner.layOut(&self)
       try emitVeneers(&planner)
       try resolve(&planner)
+      steps = planner.steps + veneerCount
     }
-    makePieces(size: aligned(cursor, to: endAlignment))
+    precondition(endAlignment > 0 && endAlignment & (endAlignment - 1) == 0)
+    let size = endAlignment <= TextSectionOptions.largestSize ? aligned(cursor, to: endAlignment) : .max
+    guard size <= options.maximumSize else { throw .textTooLarge(maximumSize: options.maximumSize) }
+    makePieces(size: size, endAlignment: endAlignment)
+    if !isDirect { steps += pieces.count + islands.count }
   }
 
   // Distance in bytes that branches of a class cover.
   internal func reach(ofClass number: Int) -> Int {
     let testing = options.testing
     switch (architecture, number) {
-    case (.x86_64, _): return min(testing.reach ?? .max, 1 << 31)
-    case (.aarch64, 0): return min(testing.reach ?? .max, 1 << 27)
-    case (.aarch64, 1): return min(testing.conditionalReach ?? .max, 1 << 20)
-    case (.aarch64, _): return min(testing.testBitReach ?? .max, 1 << 15)
+    case (.x86_64, _): return min(max(testing.reach ?? .max, 1), 1 << 31)
+    case (.aarch64, 0): return min(max(testing.reach ?? .max, 1), 1 << 27)
+    case (.aarch64, 1): return min(max(testing.conditionalReach ?? .max, 1), 1 << 20)
+    case (.aarch64, _): return min(max(testing.testBitReach ?? .max, 1), 1 << 15)
     }
   }
 
@@ -244,11 +275,7 @@ public struct TextSectionBuilder: ~Copyable {
 
   /// The largest alignment of any function, at least that of the options: the text has to start at
   /// a multiple of it.
-  public var alignment: Int {
-    var shift = UInt8(options.alignment.trailingZeroBitCount)
-    for i in 0..<functions.count { shift = max(shift, functions[i].alignmentShift) }
-    return 1 << Int(shift)
-  }
+  public var alignment: Int { 1 << Int(largestAlignmentShift) }
 
   /// Text offset of `symbol`, after `finish()`; nil if nothing defines it.
   public func offset(ofSymbol symbol: UInt32) -> Int? {
@@ -265,6 +292,10 @@ public struct TextSectionBuilder: ~Copyable {
   /// Whether the text holds absolute addresses, in veneers, and so is right at its base address only.
   public internal(set) var holdsAbsoluteAddresses = false
 
+  /// How many functions, branches, symbols, veneers and pieces the planning of islands has looked at,
+  /// each time counted; 0 where none was needed. Tests hold it against the size of the input.
+  package private(set) var steps = 0
+
   /// An island, in order of text offset.
   public func island(_ index: Int) -> Island { islands[index] }
 
@@ -276,9 +307,9 @@ public struct TextSectionBuilder: ~Copyable {
   public func piece(_ index: Int) -> Piece { pieces[index] }
 
   // Functions, islands and what lies between them, in order.
-  private mutating func makePieces(size: Int) {
+  private mutating func makePieces(size: Int, endAlignment: Int) {
     self.size = size
-    fill()
+    fill(endAlignment: endAlignment)
     pieces.removeAll()
     var end = 0
     var island = 0
@@ -317,9 +348,10 @@ public struct TextSectionBuilder: ~Copyable {
   }
 
   // What stands between functions must trap when it is run: `int3` or `brk #0`.
-  private mutating func fill() {
+  private mutating func fill(endAlignment: Int) {
     filler.removeAll()
-    let length = min(max(options.testing.padding, 4096), 1 << 16)
+    // Of the size of the largest gap, up to a limit: a gap has as many pieces as it takes.
+    let length = min(max(options.testing.padding, alignment, endAlignment, 4096), 1 << 20)
     switch architecture {
     case .x86_64: filler.put(repeating: 0xCC, count: length)
     case .aarch64: for _ in 0..<length / 4 { filler.put32(0xD420_0000) }

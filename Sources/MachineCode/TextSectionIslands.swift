@@ -112,6 +112,8 @@ internal struct IslandPlanner: ~Copyable {
   private var derived: [UInt64: UInt32] = [:]
   // For each target, the number of the island (plus one) for which it has been counted as late.
   private var counted: FlatBuffer<UInt32>
+  /// What `TextSectionBuilder.steps` counts.
+  var steps = 0
 
   init(_ builder: borrowing TextSectionBuilder) throws(TextSectionError) {
     architecture = builder.architecture
@@ -143,6 +145,7 @@ internal struct IslandPlanner: ~Copyable {
       let function = builder.functions[i]
       setTarget(function.symbol, offset: 0, function: i, function.convention)
     }
+    steps = symbolCount + builder.functions.count + builder.definitions.count + builder.absolutes.count
     for i in 0..<builder.definitions.count {
       let definition = builder.definitions[i]
       let function = Int(definition.function)
@@ -227,6 +230,7 @@ internal struct IslandPlanner: ~Copyable {
   private mutating func place(_ symbol: UInt32, at start: Int, size: Int) {
     var index = Int(symbol)
     repeat {
+      steps += 1
       let target = targets[index]
       targets[index].position = start + target.position
       targets[index].isPlaced = true
@@ -248,6 +252,7 @@ internal struct IslandPlanner: ~Copyable {
   private mutating func enqueue(_ i: Int, _ builder: borrowing TextSectionBuilder) throws(TextSectionError) {
     let function = builder.functions[i]
     var isSorted = true
+    steps += 1 + Int(function.relocationCount)
     if let relocations = unsafe function.relocations {
       for j in 1..<max(1, Int(function.relocationCount)) {
         // Both are below the count that came with the pointer.
@@ -296,6 +301,7 @@ internal struct IslandPlanner: ~Copyable {
     var planted = 0
     for number in 0..<Self.classCount {
       pending[number].late.removeAll()
+      let first = pending[number].head
       var before = planted
       for other in number..<Self.classCount { before += pending[other].targets * largestVeneer }
       let limit = end &+ before
@@ -319,6 +325,7 @@ internal struct IslandPlanner: ~Copyable {
         }
         pending[number].head += 1
       }
+      steps += 1 + pending[number].head - first
       // Keep the queue as short as what is open.
       if pending[number].head == pending[number].queue.count {
         pending[number].queue.removeAll()
@@ -330,6 +337,7 @@ internal struct IslandPlanner: ~Copyable {
   // Plants the veneers that have been decided upon, those for the shortest branches first.
   private mutating func plantLate(before index: Int, _ builder: inout TextSectionBuilder) {
     for number in (0..<Self.classCount).reversed() {
+      steps += 1 + pending[number].late.count
       for i in 0..<pending[number].late.count {
         let branch = pending[number].late[i]
         let target = targets[Int(branch.target)]

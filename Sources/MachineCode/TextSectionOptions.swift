@@ -38,6 +38,11 @@ public struct TextSectionOptions: Sendable, Equatable {
   /// Settings for tests.
   public var testing = TextLayoutTesting()
 
+  /// The largest size of the text in bytes, at most 2^40; more is an error. So no sum of places overflows.
+  public var maximumSize = largestSize
+  /// 2^40: what no text has more of.
+  public static var largestSize: Int { 1 << 40 }
+
   /// The normal settings.
   public init() {}
 }
@@ -82,6 +87,8 @@ public enum TextSectionError: Error, Equatable, Sendable {
   /// The function that defines the symbol is larger than 2 GiB.
   case functionTooLarge(UInt32)
   /// A relocation lies outside of its function, is of a kind that the architecture does not have, or
-  /// leads into the middle of an instruction of fixed size.
+  /// stands in or leads into the middle of an instruction of fixed size.
   case invalidRelocation(TextPlace)
+  /// The text would have more bytes than the options allow, or more than 2^31 functions or relocations.
+  case textTooLarge(maximumSize: Int)
 }

@@ -65,7 +65,7 @@ extension TextSectionBuilder {
         }
         let distance =
           unsafe offsets[symbol] &+ Int(relocation.addend) &- (function.offset &+ Int(offset))
-        guard (distance | Int(offset)) & 3 == 0 else { throw .invalidRelocation(place(offset, i)) }
+        guard (distance | (function.offset &+ Int(offset))) & 3 == 0 else { throw .invalidRelocation(place(offset, i)) }
         let reach = isCall ? calls : relocation.kind == .aarch64CondBr19 ? conditionals : bitTests
         guard UInt(bitPattern: distance &+ reach) < UInt(bitPattern: 2 &* reach) else { return false }
         store(distance, relocation.kind, at: function, offset)
@@ -80,6 +80,7 @@ extension TextSectionBuilder {
     let bias = planner.bias
     for i in 0..<functions.count {
       let function = functions[i]
+      planner.steps += Int(function.relocationCount)
       for j in 0..<Int(function.relocationCount) {
         let relocation = try relocation(j, of: i)
         let number = relocation.kind.reachClass
@@ -111,7 +112,7 @@ extension TextSectionBuilder {
     let relocation = unsafe relocations[j].rebased(by: function.relocationBase)
     guard relocation.kind.architecture == architecture, function.size >= 4,
       relocation.offset <= function.size - 4,
-      architecture == .x86_64 || relocation.offset & 3 == 0
+      architecture == .x86_64 || (function.offset + Int(relocation.offset)) & 3 == 0
     else {
       throw .invalidRelocation(place(relocation.offset, index))
     }
@@ -169,26 +170,28 @@ private struct VeneerCursors: ~Copyable {
       let veneer = planner.targets[target].veneer
       if veneer >= limit { return veneer }
       guard veneer != TextSectionBuilder.unplaced else { return nil }
-      firsts[target] = advance(firsts[target], to: limit, planner)
+      firsts[target] = advance(firsts[target], to: limit, &planner)
       let index = Int(firsts[target])
       let offset = index == 0 ? TextSectionBuilder.unplaced : planner.veneers[index - 1].textOffset
       planner.targets[target].veneer = offset
       return index == 0 ? nil : offset
     }
     if others.isEmpty {
+      planner.steps += planner.targets.count
       for target in 0..<planner.targets.count {
         for _ in 1..<IslandPlanner.classCount { others.append(planner.firstVeneers[target]) }
       }
     }
     let cursor = target * (IslandPlanner.classCount - 1) + number - 1
-    others[cursor] = advance(others[cursor], to: limit, planner)
+    others[cursor] = advance(others[cursor], to: limit, &planner)
     let index = Int(others[cursor])
     return index == 0 ? nil : planner.veneers[index - 1].textOffset
   }
 
-  private func advance(_ cursor: UInt32, to limit: Int, _ planner: borrowing IslandPlanner) -> UInt32 {
+  private func advance(_ cursor: UInt32, to limit: Int, _ planner: inout IslandPlanner) -> UInt32 {
     var cursor = cursor
     while cursor != 0, planner.veneers[Int(cursor) - 1].textOffset < limit {
+      planner.steps += 1
       cursor = planner.veneers[Int(cursor) - 1].next
     }
     return cursor

@@ -51,8 +51,13 @@ import Testing
     #expect(try Command.run("inspect", "far.cwasm", in: folder).text.contains("+testing-layout"))
     #expect(try !Command.run("inspect", "guest.cwasm", in: folder).text.contains("testing"))
     #expect(try !Command.run("compile", "--help", in: folder).text.contains("testing"))
-    for wrong in [["--testing-branch-reach", "0"], ["--testing-text-padding", "-1"]] {
-      #expect(try Command.run(["compile", "guest.wasm"] + wrong, in: folder).status != 0)
+    for (wrong, range) in [
+      ("--testing-branch-reach=0", "1 to 2147483648"), ("--testing-branch-reach=-1", "1 to 2147483648"),
+      ("--testing-text-padding=-1", "0 to 4294967296"), ("--testing-text-padding=4294967297", "0 to 4294967296"),
+    ] {
+      let outcome = try Command.run("compile", "guest.wasm", wrong, in: folder)
+      let option = wrong.prefix { $0 != "=" }
+      #expect(outcome.status == 64 && outcome.errors.contains("\(option) takes a number from \(range)"), "\(wrong)")
     }
   }
 

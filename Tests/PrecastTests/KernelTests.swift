@@ -5,6 +5,7 @@
 
 import Foundation
 import Precast
+import PrecastMachineCode
 import PrecastRuntime
 import PrecastWASI
 import Testing
@@ -36,12 +37,25 @@ import Testing
 
   @Test("A kernel, compiled to a file and loaded from it, prints what its native build prints", arguments: names)
   func output(_ name: String) throws {
+    try run(name, TextLayoutTesting())
+  }
+
+  @Test(
+    "It does so with its functions out of one another's reach",
+    arguments: ["dispatch", "interpreter", "json", "recursion", "sort", "tree"], FarLayout.allCases)
+  func farOutput(_ name: String, _ layout: FarLayout) throws {
+    try run(name, layout.testing)
+  }
+
+  private func run(_ name: String, _ layout: TextLayoutTesting) throws {
     let path = try RealPath()
+    path.layout = layout
     let module = try path.module(wasm: Self.folder.appending(path: name + ".wasm"))
     let output = WASIOutputBuffer()
     var configuration = WASIConfiguration(arguments: [name, "small"])
     configuration.standardOutput = .buffer(output)
     #expect(try path.runCommand(module, configuration) == 0)
     #expect(try output.text == Self.expected(name).first.map { $0 + "\n" })
+    #expect(try path.artifacts.allSatisfy(FarLayout.hasVeneers) == layout.isActive)
   }
 }

@@ -11,6 +11,7 @@
 import Foundation
 import Precast
 import PrecastArtifact
+import PrecastMachineCode
 import PrecastRuntime
 import PrecastWasm
 
@@ -75,7 +76,9 @@ final class SpecRunner {
     imports = try spectest(store)
   }
 
-  func run(_ script: SpecScript) {
+  /// Runs all directives, with texts of artifacts laid out as is said.
+  func run(_ script: SpecScript, layout: TextLayoutTesting = TextLayoutTesting()) {
+    path.layout = layout
     for command in script.commands {
       do {
         try run(command)

@@ -5,6 +5,7 @@ import Foundation
 import Precast
 import PrecastArtifact
 import PrecastCompiler
+import PrecastMachineCode
 import PrecastRuntime
 import PrecastWASI
 import PrecastWasm
@@ -30,7 +31,9 @@ final class RealPath {
     let artifact = directory.appending("\(artifacts.count)-\(name).cwasm")
     let binary = WasmBinary([UInt8](try Data(contentsOf: wasm)))
     do {
-      _ = try Compiler(settings: settings, threads: threads).compile(binary, toFile: artifact.path)
+      var compiler = Compiler(settings: settings, threads: threads)
+      compiler.testingLayout = layout
+      _ = try compiler.compile(binary, toFile: artifact.path)
     } catch CompilerError.wasm(let error) {
       throw error
     }
@@ -42,6 +45,9 @@ final class RealPath {
   func module(wasm: URL, settings: CompilerSettings = CompilerSettings()) throws -> Module {
     try Module(engine: engine, deserializeFile: compile(wasm: wasm, settings: settings).path)
   }
+
+  /// How texts of artifacts are laid out, if not as usual.
+  var layout = TextLayoutTesting()
 
   /// Runs a WASI command to its end.
   ///
