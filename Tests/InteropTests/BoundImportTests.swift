@@ -54,6 +54,36 @@
       for call in BoundFunctions.keeping(turn: 0) { try check(call, "table_", again) }
     }
 
+    @Test("stand beside imports that are asked for", arguments: BoundObjects.Way.allCases)
+    func someBound(way: BoundObjects.Way) throws {
+      let module = """
+        (module
+        (import "env" "before" (func $before (param i32) (result i32)))
+        (import "c" "odd" (func $odd (param i32) (result i32)))
+        (import "env" "after" (func $after (param i32 i32) (result i32)))
+        (import "c" "even" (func $even (param i32) (result i32)))
+        (func (export "f") (param i32) (result i32)
+          (call $after (call $odd (call $before (local.get 0))) (call $even (local.get 0)))))
+        """
+      let objects =
+        try BoundObjects.cObjects(["bound.c", "bound_other.c", "bound_host.c"], Self.finishable[0])
+        + BoundObjects.wasmObject(
+          module, [ImportBinding(path: "c.odd", symbol: "odd"), ImportBinding(path: "c.even", symbol: "even")])
+      let engine = Engine()
+      let bound = try BoundObjects.load(objects, way, engine: engine)
+      #expect(bound.imports.map(\.name) == ["before", "after"])
+      var imports = Imports()
+      imports.define(module: "env", name: "before") { (x: UInt32) in x + 1 }
+      imports.define(module: "env", name: "after") { (a: UInt32, b: UInt32) in a * 10 + b }
+      // What is bound is bound, whatever else has its name.
+      imports.define(module: "c", name: "odd") { (_: UInt32) in UInt32(99) }
+      let f = try #require(
+        try bound.instantiate(store: Store(engine: engine), imports: imports).exports[function: "f"])
+      #expect(try f.invoke([.i32(4)]).first?.i32 == 11)
+      #expect(try f.invoke([.i32(5)]).first?.i32 == 0)
+      #expect(throws: RuntimeError.self) { try bound.instantiate(store: Store(engine: engine)) }
+    }
+
     @Test("are functions as any other: references to them can be called and compared, and have a type")
     func references() throws {
       let engine = Engine()

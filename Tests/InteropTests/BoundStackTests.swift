@@ -154,14 +154,13 @@
       }
     }
 
-    @Test(
-      "an exception that C++ throws in one object and catches in another passes by wasm",
-      .enabled(if: (try? run("g++", ["--version"])) != nil, "needs g++"), arguments: variants)
-    func exceptions(variant: Variant) throws {
+    /// C++ that throws and catches, bound to imports.
+    private static func throwing(_ variant: Variant) throws -> Instance {
       let symbols = [
         "__cxa_throw", "__cxa_allocate_exception", "__cxa_free_exception", "__cxa_begin_catch", "__cxa_end_catch",
         "__gxx_personality_v0", "_Unwind_Resume", "_ZTIi", "_ZTVN10__cxxabiv117__class_type_infoE",
-        "_ZTVN10__cxxabiv120__si_class_type_infoE", "_ZdlPv", "_ZdlPvm", "__cxa_call_terminate", "_ZSt9terminatev",
+        "_ZTVN10__cxxabiv120__si_class_type_infoE", "_ZTIc", "_ZdlPv", "_ZdlPvm", "__cxa_call_terminate",
+        "_ZSt9terminatev",
       ]
       var addresses: [String: UInt] = [:]
       for symbol in symbols { addresses[symbol] = unsafe dlsym(nil, symbol).map { UInt(bitPattern: $0) } }
@@ -177,13 +176,50 @@
       let objects =
         try BoundObjects.wasmObject(module, bindings) + BoundObjects.cObjects(["throws.cc", "catches.cc"], variant)
       let engine = Engine()
-      let instance = try Module(engine: engine, linking: objects, symbols: addresses)
+      return try Module(engine: engine, linking: objects, symbols: addresses)
         .instantiate(store: Store(engine: engine))
+    }
+
+    @Test(
+      "an exception that C++ throws in one object and catches in another passes by wasm",
+      .enabled(if: (try? run("g++", ["--version"])) != nil, "needs g++"), arguments: variants)
+    func exceptions(variant: Variant) throws {
+      let instance = try Self.throwing(variant)
       let careful = try #require(instance.exports[function: "try"])
       for (x, right) in [(5, 6), (500, 1_000_500), (-3, 2_000_003)] as [(Int32, UInt32)] {
         #expect(try careful.invoke([Value(signed: x)]).first?.i32 == right)
       }
       #expect(try instance.exports[function: "witnesses"]?.invoke().first?.i32 == 3)
+    }
+
+    @Test(
+      "an exception that leaves C++ for wasm ends the process, where it was thrown",
+      .enabled(if: (try? run("g++", ["--version"])) != nil, "needs g++"))
+    func escaping() async {
+      await #expect(processExitsWith: .signal(SIGABRT)) {
+        let instance = try Self.throwing(Self.variants[0])
+        try instance.exports[function: "try"]?.invoke([.i32(100)])
+      }
+    }
+
+    @Test("a fault in C is no trap: it ends the process")
+    func fault() async {
+      await #expect(processExitsWith: .signal(SIGFPE)) {
+        let text = """
+          (module (import "c" "divide_in_c" (func $divide (param i32 i32) (result i32)))
+          (func (export "divide") (param i32 i32) (result i32) (call $divide (local.get 0) (local.get 1))))
+          """
+        let bindings = [ImportBinding(path: "c.divide_in_c", symbol: "divide_in_c")]
+        let objects =
+          try BoundObjects.wasmObject(text, bindings)
+          + BoundObjects.cObjects(["bound_stack.c", "bound_deeper.c"], Self.variants[0])
+        let engine = Engine()
+        let instance = try BoundObjects.load(objects, .finished, engine: engine).instantiate(
+          store: Store(engine: engine))
+        let divide = try #require(instance.exports[function: "divide"])
+        try #require(try divide.invoke([.i32(7), .i32(2)]).first?.i32 == 3)
+        try divide.invoke([.i32(7), .i32(0)])
+      }
     }
   }
 

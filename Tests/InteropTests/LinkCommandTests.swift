@@ -127,6 +127,21 @@
       #expect(lines.contains { $0.hasSuffix("<isqrt>:") })
     }
 
+    @Test("objects that the system's linker has joined are one object, or one of several")
+    func joined() throws {
+      let folder = try folder()
+      try compile(Self.bindings, in: folder)
+      try folder.compileC(["gcc", "-O2"], "isqrt.c", "limits.c")
+      try run("ld", ["-r", "isqrt.o", "shop.o", "-o", "both.o"], in: folder.path)
+      try run("ld", ["-r", "limits.o", "both.o", "-o", "all.o"], in: folder.path)
+      for objects in [["both.o", "limits.o"], ["all.o"]] {
+        try run(Command.path, ["link"] + objects + ["-o", "shop.cwasm"], in: folder.path)
+        #expect(
+          try Command.run("run", "--invoke", "hypotenuse", "shop.cwasm", "30000", "40000", in: folder) == "50000\n")
+        try Command.run("verify", "shop.cwasm", in: folder)
+      }
+    }
+
     @Test("C functions have their names for nm, objdump, addr2line and gdb")
     func names() throws {
       let folder = try folder()

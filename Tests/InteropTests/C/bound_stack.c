@@ -12,6 +12,9 @@ u32 wide(u32 x) {
 // Calls a function of the host, which enters wasm again.
 i64 through_host(i64 function, i64 x) { return ((i64 (*)(i64))function)(x) * 2 + 1; }
 
+// What no signal handler of ours has an answer to.
+u32 divide_in_c(u32 a, u32 b) { return a / b; }
+
 // The frames that the system's unwinder sees, told to a function of the host one by one. The unwinder is what wasm says, so
 // that a finished artifact can have it too.
 struct report {

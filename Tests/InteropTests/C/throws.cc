@@ -1,4 +1,4 @@
-// An exception that one object throws and another catches; none leaves for wasm.
+// Exceptions that one object throws and another catches; but for one that nobody does.
 struct Failure {
   int code;
   virtual ~Failure() {}
@@ -16,5 +16,6 @@ int checked(int x) {
     throw special;
   }
   if (x < 0) throw x;
+  if (x == 100) throw 'c';
   return x + 1;
 }
