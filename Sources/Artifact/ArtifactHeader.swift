@@ -113,6 +113,12 @@ public struct ArtifactHeader: Sendable, Equatable {
     guard bytes.count >= Int(ELF.headerSize), try bytes.u32(0) == ELF.magic else {
       throw ArtifactError(.notAnArtifact, section: "ELF header", offset: 0, message: "not an ELF file")
     }
+    if try bytes.u16(16) == ELF.typeRelocatable {
+      throw ArtifactError(
+        .notAnArtifact, section: "ELF header", offset: 16,
+        message: "an unlinked object: make an artifact of it with `precast link`, or load it with "
+          + "Module(engine:linking:), or LoadedObjects where it is without wasm")
+    }
     guard bytes.count >= Self.engineOffset + EngineSection.headerSize, let recordOffset = Self.recordOffset(bytes)
     else {
       throw ArtifactError(

@@ -61,6 +61,11 @@ extension Artifact {
     }
   }
 
+  /// Types of sections that ask for relocation (gABI, "Sections").
+  private static let relocationTypes: [(type: UInt32, name: StaticString)] = [
+    (4, "SHT_RELA"), (6, "SHT_DYNAMIC"), (9, "SHT_REL"), (19, "SHT_RELR"),
+  ]
+
   /// Checks that the section headers, which other tools go by, say what the directory says.
   public func checkSectionHeaders() throws(ArtifactError) {
     func error(_ index: Int, _ message: String) -> ArtifactError {
@@ -79,6 +84,10 @@ extension Artifact {
     for index in 1..<count {
       let at = index * Int(ELF.sectionHeaderSize)
       let name = Int(try table.u32(at))
+      // By type, whatever its name: nothing is left to do for who loads it.
+      if let type = Self.relocationTypes.first(where: { (try? table.u32(at + 4)) == $0.type }) {
+        throw error(index, "a section of type \(type.name), and an artifact has no relocations")
+      }
       var found: SectionKind?
       for kind in SectionKind.allCases where try names.hasString(kind.name, at: name) { found = kind }
       guard let kind = found else { throw error(index, "a section of unknown name") }

@@ -126,6 +126,8 @@ public enum ELF {
   public static let littleEndian: UInt8 = 1
   /// `ET_DYN`.
   public static let typeDynamic: UInt16 = 3
+  /// `ET_REL`: an unlinked object.
+  public static let typeRelocatable: UInt16 = 1
   /// `EV_CURRENT`.
   public static let versionCurrent: UInt32 = 1
   /// Size of `Elf64_Ehdr` in bytes.

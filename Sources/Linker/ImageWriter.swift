@@ -196,6 +196,10 @@ struct ImageWriter {
       }
       try unsafe write(record, isCIE: Int(record.cie) == index, part, section, list!)
     }
+    guard !state.unwind.islands.isEmpty else { return }
+    // The size of the part comes from theirs.
+    unsafe UnsafeMutableRawBufferPointer(rebasing: part[state.unwind.size..<part.count])
+      .copyBytes(from: state.unwind.islands)
   }
 
   private mutating func write(

@@ -44,6 +44,8 @@ struct UnwindTable: ~Copyable {
   /// Without the zeros at its end.
   var size = 0
   var hasWidened = false
+  /// What follows the records: entries for islands, with the end of the table; empty where there are none.
+  var islands: [UInt8] = []
 }
 
 extension LinkState {
@@ -67,8 +69,16 @@ extension LinkState {
     }
     try checkSize(place)
     unwind.size = place
-    // The zeros that end it.
-    sizes.ehFrame = unwind.records.count == 0 ? 0 : place + 4
+    guard unwind.records.count > 0 else { return }
+    // Islands of veneers, which no object knows of: entries with a CIE of their own, and their own end.
+    if !text.islands.isEmpty {
+      var builder = UnwindBuilder(architecture: architecture, textSize: sizes.text + place, isWide: isWide)
+      for island in text.islands { builder.addFrameless(textOffset: island.lowerBound, size: UInt32(island.count)) }
+      unwind.islands = builder.finish().array
+    }
+    // The zeros that end it, if the islands' entries do not.
+    sizes.ehFrame = place + max(4, unwind.islands.count)
+    try checkSize(sizes.ehFrame)
   }
 
   private func readUnwindTable(_ number: Int) throws(LinkError) {

@@ -34,8 +34,8 @@ public struct LinkableObject: Sendable {
   /// Size of the file in bytes.
   var byteCount: Int { contents.region.count }
 
-  /// `e_machine`; nil where the file is too short to say.
-  var machine: UInt16? { try? contents.region.u16(18) }
+  /// `e_machine`; nil for what is no object.
+  var machine: UInt16? { Self.looksLikeObject(contents.region) ? try? contents.region.u16(18) : nil }
 
   /// A machine's name, as tools write it.
   static func machineName(_ machine: UInt16) -> String {
@@ -53,7 +53,7 @@ public struct LinkableObject: Sendable {
   /// of type `ET_REL`.
   public static func looksLikeObject(_ bytes: ByteRegion) -> Bool {
     guard let magic = try? bytes.u32(0), magic == ELF.magic, let type = try? bytes.u16(16) else { return false }
-    return type == 1
+    return type == ELF.typeRelocatable
   }
 }
 

@@ -41,7 +41,8 @@ extension LoadedArtifact {
         throw LoadError(
           kind: .cannotLink, path: nil,
           message:
-            "\(object.name) was built for \(LinkableObject.machineName(machine)), and this is \(host.architecture)")
+            "\(object.name) was built for \(LinkableObject.machineName(machine)), and this is "
+            + LinkableObject.machineName(UInt16(truncatingIfNeeded: host[.architecture])))
       }
     }
     var options = layout.options

@@ -61,6 +61,39 @@ import Testing
     }
   }
 
+  @Test func anObjectIsLinkedToTheArtifactThatTheCompilerMakes() throws {
+    try folder.add("guest.wasm")
+    #expect(try Command.run("compile", "guest.wasm", in: folder).status == 0)
+    #expect(try Command.run("compile", "--emit", "object", "guest.wasm", in: folder).status == 0)
+    let outcome = try Command.run("link", "guest.o", "-o", "linked.cwasm", in: folder)
+    #expect(outcome.status == 0 && outcome.output.isEmpty && outcome.errors == "")
+    #expect(try folder.read("linked.cwasm") == folder.read("guest.cwasm"))
+    #expect(try Command.run("verify", "linked.cwasm", in: folder).status == 0)
+    for name in ["linked.cwasm", "guest.o"] {
+      #expect(try Command.run("run", name, "exit", "5", in: folder).status == 5)
+    }
+  }
+
+  @Test func whatCannotBeLinkedIsAnErrorInALinkersWords() throws {
+    try folder.add("guest.wasm")
+    let words = [
+      "compile", "--emit", "object", "guest.wasm", "--bind-import", "wasi_snapshot_preview1.proc_exit=my_exit",
+    ]
+    #expect(try Command.run(words, in: folder).status == 0)
+    let before = try folder.read("guest.o")
+    func errors(_ arguments: String...) throws -> String {
+      let outcome = try Command.run(["link"] + arguments, in: folder)
+      #expect(outcome.status != 0 && outcome.output.isEmpty)
+      return outcome.errors
+    }
+    #expect(try errors("guest.o", "-o", "a.cwasm").contains("undefined symbol: my_exit"))
+    #expect(try errors("guest.o", "-o", "guest.o").contains("take the place of an input"))
+    #expect(try errors("guest.wasm", "-o", "a.cwasm").contains("precast compile --emit object"))
+    #expect(try errors("missing.o", "-o", "a.cwasm").contains("missing.o"))
+    #expect(try folder.read("guest.o") == before)
+    #expect(folder.names == ["guest.o", "guest.wasm"])
+  }
+
   @Test func anImportThatIsBoundIsASymbolOfTheObject() throws {
     try folder.add("guest.wasm")
     let words = ["compile", "--emit", "object", "guest.wasm", "--bind-import"]

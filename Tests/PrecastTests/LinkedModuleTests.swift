@@ -91,4 +91,91 @@ import Testing
     }
     #expect(layout < 2 ? moved == 0 : moved > 0)
   }
+
+  @Test("An object where an artifact belongs, and one of another machine, get a message that helps")
+  func messages() throws {
+    let folder = try TemporaryDirectory()
+    let file = folder.appending("fib.o")
+    var bytes = try Compiler().compileObject(try wasm("fib"))
+    try Data(bytes).write(to: file)
+    let loading = #expect(throws: LoadError.self) { try Module(engine: Engine(), deserializeFile: file.path) }
+    #expect(loading?.kind == .notAnArtifact && loading?.message.contains("Module(engine:linking:)") == true)
+
+    // EM_AARCH64.
+    bytes[18] = 183
+    let object = LinkableObject(bytes, name: "fib.o")
+    for load in [{ try LoadedArtifact(linking: [object]) }, { try LoadedObjects([object]).artifact }] {
+      let error = #expect(throws: LoadError.self) { try load() }
+      #expect(error?.kind == .cannotLink && error?.message == "fib.o was built for AArch64, and this is x86-64")
+    }
+    let nothing = #expect(throws: LoadError.self) { try Module(engine: Engine(), linking: []) }
+    #expect(nothing?.kind == .cannotLink)
+    let finished = LinkableObject(try Compiler().compile(try wasm("fib")), name: "fib.cwasm")
+    let wrong = #expect(throws: LoadError.self) { try Module(engine: Engine(), linking: [finished]) }
+    #expect(wrong?.kind == .cannotLink && wrong?.message.contains("fib.cwasm") == true)
+    let two = #expect(throws: LoadError.self) {
+      try Module(engine: Engine(), linking: [try self.object("fib"), try self.object("worked")])
+    }
+    #expect(two?.message.contains("wasm module") == true, "\(two?.message ?? "")")
+  }
+
+  @Test("A section that asks for relocation is refused by its type")
+  func relocationSections() throws {
+    let bytes = try Compiler().compile(try wasm("fib"))
+    let headers = Int(bytes[40]) | Int(bytes[41]) << 8 | Int(bytes[42]) << 16
+    for (type, name) in [(4, "SHT_RELA"), (6, "SHT_DYNAMIC"), (9, "SHT_REL"), (19, "SHT_RELR")] {
+      // Every section, one at a time.
+      for index in 1..<Int(bytes[60]) {
+        var changed = bytes
+        changed[headers + index * 64 + 4] = UInt8(type)
+        let error = #expect(throws: ArtifactError.self) {
+          try changed.withUnsafeBytes { bytes in
+            try Artifact(ByteRegion(base: bytes.baseAddress!, count: bytes.count)).checkSectionHeaders()
+          }
+        }
+        #expect(error?.message.contains(name) == true)
+      }
+    }
+  }
+
+  @Test("Broken objects get an error, or load; neither mappings nor descriptors stay behind")
+  func broken() async {
+    await #expect(processExitsWith: .success) {
+      func descriptors() throws -> Int { try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count }
+      // Executable pages, and pages of files in memory: the heap may grow as it likes.
+      func mappings() throws -> Int {
+        try String(contentsOfFile: "/proc/self/maps", encoding: .utf8).split(separator: "\n")
+          .count { $0.contains(" r-xp ") || $0.contains("memfd:") || $0.contains(" ---p ") }
+      }
+      let wasm = WasmBinary(
+        [UInt8](try Data(contentsOf: GoldenTests.folder.appending(path: "worked.wasm"))))
+      let whole = try Compiler().compileObject(wasm)
+      _ = try LoadedArtifact(linking: [LinkableObject(whole, name: "a.o")])
+      _ = try? LoadedArtifact(linking: [LinkableObject([], name: "a.o")])
+      let before = (try descriptors(), try mappings())
+      var random = SystemRandomNumberGenerator()
+      var failures = 0
+      for round in 0..<400 {
+        var bytes = whole
+        if round % 4 == 0 {
+          bytes.removeLast(Int.random(in: 1...bytes.count, using: &random))
+        } else {
+          for _ in 0..<1 + round % 7 {
+            let place = Int.random(in: 0..<bytes.count, using: &random)
+            bytes[place] = UInt8.random(in: 0...255, using: &random)
+          }
+        }
+        do throws(LoadError) {
+          _ = try LoadedArtifact(linking: [LinkableObject(bytes, name: "a.o")])
+        } catch {
+          failures += 1
+        }
+      }
+      let after = (try descriptors(), try mappings())
+      if failures < 100 || after != before {
+        FileHandle.standardError.write(Data("\(failures) failures, \(before), \(after)\n".utf8))
+        exit(1)
+      }
+    }
+  }
 }

@@ -16,7 +16,7 @@ import PrecastRuntime
 import PrecastWasm
 
 /// What became of the directives of a file, or of all files.
-struct SpecTally {
+struct SpecTally: Equatable {
   var passed = 0
   var skipped: [String: Int] = [:]
   var failures: [String] = []
@@ -61,6 +61,8 @@ final class SpecRunner {
   private var lastDefinition: Result<Module, any Error>?
   private var externs: [String: ExternRef] = [:]
   private(set) var tally = SpecTally()
+  /// Traps that were expected, and what was on the stack, without places in the text.
+  private(set) var traps: [String] = []
 
   /// The artifacts that were made on the way.
   var artifacts: [URL] { path.artifacts }
@@ -68,10 +70,11 @@ final class SpecRunner {
   /// - Parameters:
   ///   - name: of the script, for messages.
   ///   - folder: where its binaries are.
-  init(name: String, folder: URL) throws {
+  ///   - way: what its modules are compiled to.
+  init(name: String, folder: URL, way: RealPath.Way = .artifact) throws {
     self.name = name
     self.folder = folder
-    path = try RealPath()
+    path = try RealPath(way: way)
     store = Store(engine: path.engine)
     imports = try spectest(store)
   }
@@ -221,6 +224,8 @@ final class SpecRunner {
 
   /// The suite's wording for a trap. It says which element was uninitialized in one place.
   private func check(_ trap: Trap, is text: String?) throws {
+    let frames = trap.frames.map { "\($0.functionIndex ?? -1)+\($0.wasmOffset ?? -1)" }
+    traps.append("\(trap.code) \(trap.isTruncated) \(frames.joined(separator: " "))")
     let name = trap.code.message
     guard let text, text == name || text.hasPrefix(name + " ") else {
       throw SpecError("trapped with \(name), expected \(text ?? "")")

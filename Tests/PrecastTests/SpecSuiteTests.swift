@@ -1,5 +1,6 @@
 // The specification's test suite, by the real path: each module is compiled to an artifact on disk, loaded from that file,
-// linked and run. Every top-level `.wast` file is taken; the folders beside them (`proposals`, `legacy`, `custom`) hold what
+// linked and run. Then again, compiled to an object that is linked into memory: the same holds, and traps have the same
+// backtraces. Every top-level `.wast` file is taken; the folders beside them (`proposals`, `legacy`, `custom`) hold what
 // is not part of the specification.
 
 import Foundation
@@ -75,6 +76,13 @@ private final class SpecAccount: Sendable {
     if runner.tally.failures.count > 20 {
       Issue.record("\(name).wast: and \(runner.tally.failures.count - 20) failures more")
     }
+    // The same modules as objects, linked into memory.
+    let linked = try SpecRunner(name: name, folder: binaries, way: .object)
+    linked.run(script)
+    #expect(linked.tally == runner.tally, "\(name).wast as objects: \(linked.tally.failures.prefix(3))")
+    // Where the stack ended, it ended at a depth that the layout of the host's frames has a part in.
+    let traps = (runner.traps.filter { !$0.contains("true") }, linked.traps.filter { !$0.contains("true") })
+    #expect(traps.0 == traps.1)
     for complaint in try ELFTools.complaints(about: runner.artifacts).prefix(5) { Issue.record("\(complaint)") }
     close(runner.tally, artifacts: runner.artifacts.count)
   }

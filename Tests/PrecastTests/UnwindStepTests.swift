@@ -4,6 +4,9 @@
 // TestData/Unwind/frames.wat: functions with every shape of frame, called by Tests/UnwindSubject.
 
 import Foundation
+import Precast
+import PrecastCompiler
+import PrecastWasm
 import Testing
 
 @Suite struct UnwindStepTests {
@@ -36,11 +39,24 @@ import Testing
 
   @Test(
     "Every instruction of every frame shape unwinds to its caller",
-    .enabled(if: stepper != nil && Repository.program("objdump") != nil, "needs a C compiler, libdw-dev and objdump"))
-  func everyInstruction() throws {
+    .enabled(if: stepper != nil && Repository.program("objdump") != nil, "needs a C compiler, libdw-dev and objdump"),
+    // As compiled; linked from an object; linked with every call through a veneer; with functions apart.
+    arguments: [nil, 0, 1, 2])
+  func everyInstruction(layout: Int?) throws {
     let stepper = try #require(Self.stepper)
     let path = try RealPath()
-    let artifact = try path.compile(wasm: Repository.testData.appending(path: "Unwind/frames.wasm"))
+    let wasm = Repository.testData.appending(path: "Unwind/frames.wasm")
+    let folder = try TemporaryDirectory()
+    let artifact: URL
+    if let layout {
+      artifact = folder.appending("linked.cwasm")
+      let object = try Compiler().compileObject(WasmBinary([UInt8](try Data(contentsOf: wasm))))
+      try ObjectLinking.link(
+        [LinkableObject(object, name: "frames.o")], toFile: artifact.path, durable: false,
+        layout: LinkedModuleTests.layouts[layout])
+    } else {
+      artifact = try path.compile(wasm: wasm)
+    }
     let result = try run(stepper.program, [artifact.path, builtProgram("unwind-subject").path, artifact.path])
     #expect(result.status == 0, "\(result.errorText)")
     let steps = Steps(result.outputText)

@@ -13,13 +13,24 @@ import Testing
 
 /// Compiles modules into a directory of its own, and loads them from there.
 final class RealPath {
+  /// What modules are compiled to.
+  enum Way: Sendable {
+    /// A finished artifact on disk.
+    case artifact
+    /// An unlinked object, linked into memory.
+    case object
+  }
+
   let engine: Engine
+  let way: Way
+  private var objectCount = 0
   private let directory: TemporaryDirectory
   /// The artifacts so far.
   private(set) var artifacts: [URL] = []
 
-  init(engine: Engine = Engine()) throws {
+  init(engine: Engine = Engine(), way: Way = .artifact) throws {
     self.engine = engine
+    self.way = way
     directory = try TemporaryDirectory()
   }
 
@@ -38,12 +49,40 @@ final class RealPath {
       throw error
     }
     artifacts.append(artifact)
+    try Self.expectNoRelocations(artifact)
     return artifact
   }
 
-  /// Compiles a module to a new file, and loads that.
+  /// Checks that a finished artifact has no relocation of any kind.
+  static func expectNoRelocations(_ artifact: URL, sourceLocation: SourceLocation = #_sourceLocation) throws {
+    let file = try ObjectFile(artifact)
+    // SHT_RELA, SHT_DYNAMIC, SHT_REL, SHT_RELR.
+    let sections = file.sections.filter { [4, 6, 9, 19].contains($0.type) }.map(\.name)
+    #expect(file.type == 3 && sections.isEmpty, "\(artifact.lastPathComponent)", sourceLocation: sourceLocation)
+  }
+
+  /// Compiles a module to an unlinked object, and links that into memory: one as everybody would, the next with every call
+  /// through a veneer, the next with functions apart, and so on.
+  private func linkedModule(wasm: URL, settings: CompilerSettings) throws -> Module {
+    let binary = WasmBinary([UInt8](try Data(contentsOf: wasm)))
+    var options = ObjectOptions()
+    options.hasFunctionSections = objectCount % 2 == 1
+    let object: [UInt8]
+    do {
+      object = try Compiler(settings: settings).compileObject(binary, options: options)
+    } catch CompilerError.wasm(let error) {
+      throw error
+    }
+    objectCount += 1
+    let layout = LinkedModuleTests.layouts[objectCount % 3]
+    return try Module(
+      engine: engine, linking: [LinkableObject(object, name: wasm.lastPathComponent)], layout: layout)
+  }
+
+  /// Compiles a module, and loads it.
   func module(wasm: URL, settings: CompilerSettings = CompilerSettings()) throws -> Module {
-    try Module(engine: engine, deserializeFile: compile(wasm: wasm, settings: settings).path)
+    if way == .object { return try linkedModule(wasm: wasm, settings: settings) }
+    return try Module(engine: engine, deserializeFile: compile(wasm: wasm, settings: settings).path)
   }
 
   /// How texts of artifacts are laid out, if not as usual.
