@@ -232,7 +232,9 @@ extension AArch64Processor {
     }
   }
 
-  // Calls a host function; returns where to go on.
+  // Calls a host function; returns where to go on. Swift 6.3.1's optimiser crashes when it inlines this: a host call is
+  // not copyable, and is made of a guaranteed value.
+  @inline(never)
   private func callOut(_ function: HostFunction, pc: UInt64) throws(ProcessorStop) -> UInt64 {
     let stackPointer = self[.sp]
     guard stackPointer % 16 == 0, stackRange.contains(stackPointer) || stackPointer == stackRange.upperBound else {
