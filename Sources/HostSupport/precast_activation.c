@@ -71,10 +71,14 @@ static void walk_outer(const struct precast_activation *activation, uint32_t dep
   }
 }
 
+extern const char boundary[] __asm__("precast_boundary") __attribute__((visibility("hidden")));
+
 /// The trap of an entry for which there is no stack: its frames are those of the activations around it.
 static __attribute__((noinline, cold)) void overflow(
     struct precast_thread *thread, struct precast_activation *activation) {
   struct sink sink = {.frames = thread->trap_frames, .capacity = thread->trap_frames ? PRECAST_TRAP_FRAMES : 0};
+  // Linkers that drop unused sections (gold's --gc-sections) do not count what only unwind tables name as used.
+  __asm__ volatile("" : : "r"(boundary));
   walk_outer(activation->previous, 1, &sink);
   activation->trap_code = PRECAST_TRAP_STACK_OVERFLOW;
   activation->trap_signal = 0;

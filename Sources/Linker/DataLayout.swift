@@ -13,6 +13,9 @@ import PrecastArtifact
 import PrecastMachineCode
 
 extension LinkState {
+  /// Where `.bss` may start in an artifact (Docs/Format.md).
+  private static var zerosAlignment: Int { 64 }
+
   /// Gives every section of data, and every common symbol, a place in its part.
   func layOutData() throws(LinkError) {
     func place(_ role: SectionRole, _ cursor: inout Int, _ largest: inout Int) throws(LinkError) {
@@ -33,6 +36,11 @@ extension LinkState {
     cursor = 0
     try place(.writable, &cursor, &alignments.writable)
     sizes.writable = cursor
+    // In a file zeros are a section of their own, `.bss`, behind one that is never empty; so a variable lies in one
+    // of them.
+    let hasZeros =
+      commons.count > 0 || (0..<sections.count).contains { sections[$0].role == .zero && sections[$0].size > 0 }
+    if hasZeros { cursor = aligned(max(cursor, 1), Self.zerosAlignment) }
     try place(.zero, &cursor, &alignments.writable)
     sizes.writableInMemory = cursor
     for index in 0..<commons.count {
@@ -58,7 +66,7 @@ extension LinkState {
   }
 
   /// Gives symbols that are in sections a place in their part; of code, one in its piece, until `placeCode`.
-  func placeSymbols() {
+  func placeSymbols() throws(LinkError) {
     for number in 0..<symbols.count {
       switch symbols[number].kind {
       case .common:
@@ -76,6 +84,11 @@ extension LinkState {
         case .text:
           if section.pieceCount > 1 && isSection(number) { continue }
           let piece = self.piece(of: section, symbols[number].value)
+          if section.pieceCount > 1, symbols[number].value >= pieces[piece].offset + pieces[piece].size,
+            symbols[number].value < section.size
+          {
+            throw codeInPadding(section, symbols[number].value)
+          }
           symbols[number].kind = .text
           symbols[number].section = UInt32(piece)
           symbols[number].value -= pieces[piece].offset
@@ -86,6 +99,16 @@ extension LinkState {
       default: break
       }
     }
+  }
+
+  /// What begins between the wasm module's code and the next multiple of 16 is not moved with either.
+  func codeInPadding(_ section: InputSection, _ offset: Int) -> LinkError {
+    // It may contain what was aligned where it came from, and could not be placed so once it is apart.
+    LinkError(
+      .cannotLayOut,
+      "\(objects[Int(section.object)].name): code of another object stands directly behind the wasm module's, at "
+        + "\(hexadecimal(offset)) of its section, which is no multiple of 16; leave the joining of objects to "
+        + "precast link, or compile that code with -ffunction-sections or -falign-functions=16")
   }
 
   // Whether a symbol stands for its section.

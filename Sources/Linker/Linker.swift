@@ -51,7 +51,7 @@ public struct Linker: ~Copyable {
     try state.dividePieces()
     try state.resolveSymbols()
     try state.layOutData()
-    state.placeSymbols()
+    try state.placeSymbols()
     try state.scanData()
     // The size of the unwind entries may depend on that of the text, and whether symbols in them are defined does not.
     try state.layOutText()

@@ -129,7 +129,7 @@ extension LinkState {
         guard next.offset >= end else {
           throw LinkError(.damaged, "\(moduleName): .wasmtime.functions has functions that overlap")
         }
-        addForeign(section, number, from: end, to: next.offset)
+        try addForeign(section, number, from: end, to: next.offset)
         moduleRows[row].piece = UInt32(pieces.count)
         // Sixteen is what the format says; less where a section says less.
         addPiece(section, number, next.offset, Int(next.size), isWasm: true, mostAlignment: 16)
@@ -139,7 +139,7 @@ extension LinkState {
       if pieces.count == first {
         addPiece(section, number, 0, section.size, isWasm: false, mostAlignment: section.alignment)
       } else {
-        addForeign(section, number, from: end, to: section.size)
+        try addForeign(section, number, from: end, to: section.size)
       }
       sections[number].firstPiece = UInt32(first)
       sections[number].pieceCount = UInt32(pieces.count - first)
@@ -149,12 +149,37 @@ extension LinkState {
   private var moduleName: String { moduleObject.map { objects[$0].name } ?? "" }
 
   // Code between functions of the module: whatever is more than padding.
-  private func addForeign(_ section: InputSection, _ number: Int, from start: Int, to end: Int) {
-    let start = aligned(start, 16)
-    guard start < end else { return }
+  private func addForeign(
+    _ section: InputSection, _ number: Int, from end: Int, to next: Int
+  ) throws(LinkError) {
+    let start = min(aligned(end, 16), next)
+    guard isPadding(section, end..<start) else { throw codeInPadding(section, end) }
+    guard start < next else { return }
+    let end = next
     let natural = start == 0 ? section.alignment : 1 << min(start.trailingZeroBitCount, 20)
     addPiece(
       section, number, start, end - start, isWasm: false, mostAlignment: min(natural, section.alignment))
+  }
+
+  // Whether there is nothing but what compilers and linkers put between functions: zeros, `nop`, `int3`; `brk #0`.
+  private func isPadding(_ section: InputSection, _ range: Range<Int>) -> Bool {
+    let place = section.fileOffset + range.lowerBound
+    let bytes = unsafe objects[Int(section.object)].address(place..<place + range.count)
+    switch architecture {
+    case .x86_64:
+      if unsafe bytes.allSatisfy({ $0 == 0 || $0 == 0x90 || $0 == 0xCC }) { return true }
+      // One of the longer forms of `nop`, 0F 1F with prefixes 66 and 2E before it (Intel SDM, volume 2, NOP).
+      let rest = unsafe bytes.drop { $0 == 0x66 || $0 == 0x2E }
+      return unsafe rest.starts(with: [0x0F, 0x1F])
+    case .aarch64:
+      var offset = 0
+      while offset + 4 <= range.count {
+        let word = unsafe bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)
+        guard word == 0 || word == 0xD420_0000 || word == 0xD503_201F else { return false }
+        offset += 4
+      }
+      return true
+    }
   }
 
   private func addPiece(

@@ -111,6 +111,8 @@ import Testing
   @Test func aFunctionThatEachObjectHasGetsOneUnwindEntryUnderAnyName() throws {
     let scratch = try Scratch()
     let objects = [try assemble(group(["one"]), "a.s", scratch), try assemble(group(["one"]), "b.s", scratch)]
+    // The linker reads the objects in place.
+    defer { withExtendedLifetime(objects) {} }
     let linker = try Linker(objects.map(\.input))
     let placement = LinkPlacement(linker.sizes, pageSize: 4096)
     let image = try linker.link(placement)
