@@ -40,7 +40,7 @@ extension LinkState {
     // of them.
     let hasZeros =
       commons.count > 0 || (0..<sections.count).contains { sections[$0].role == .zero && sections[$0].size > 0 }
-    if hasZeros { cursor = aligned(max(cursor, 1), Self.zerosAlignment) }
+    if hasZeros, options.baseAddress == nil { cursor = aligned(max(cursor, 1), Self.zerosAlignment) }
     try place(.zero, &cursor, &alignments.writable)
     sizes.writableInMemory = cursor
     for index in 0..<commons.count {
