@@ -177,6 +177,31 @@ public enum EntryFrameLayout {
   public static let marker: UInt32 = 0xE540_1F0F
 }
 
+/// The frame of an entry trampoline on AArch64, as `EntryFrameLayout` is x86-64's: from its frame pointer, x29; the caller's
+/// x29 is at 0, the return address at 8.
+///
+/// Compiled code leaves x19 to x25 alone, so they hold the caller's values throughout. The trampoline begins with a landing
+/// pad whether the text has any or not, so that the signal handler knows by the pc alone what has been done. Until
+/// `ActivationLayout.entryFramePointer` is written, x30 has the return address.
+public enum AArch64EntryFrameLayout {
+  /// The caller's x28.
+  public static let x28 = -8
+  /// The caller's x27.
+  public static let x27 = -16
+  /// The caller's x26.
+  public static let x26 = -24
+  /// The slots that the caller gave, for the results.
+  public static let slots = -32
+  /// The caller's d8 to d15, by the number of the register: pairs, the lower number at the lower address.
+  public static func vector(_ number: Int) -> Int { -48 - (number - 8) / 2 * 16 + (number & 1) * 8 }
+  /// Bytes below the frame pointer that all this takes.
+  public static let size = 96
+
+  /// The instruction behind the call in an entry trampoline, `movz xzr, #0x5750`, at the call's return address. It does
+  /// nothing, and nothing else that is compiled has it.
+  public static let marker: UInt32 = 0xD28A_EA1F
+}
+
 /// A function reference: what a `funcref` value points to, owned by the store.
 ///
 /// A `funcref` value is 0 for null, or the address of such a block. In a *table* of functions an

@@ -13,6 +13,17 @@ import Testing
     #expect(EntryFrameLayout.r13 == Int(PRECAST_ENTRY_FRAME_R13))
     #expect(EntryFrameLayout.r14 == Int(PRECAST_ENTRY_FRAME_R14))
     #expect(EntryFrameLayout.r15 == Int(PRECAST_ENTRY_FRAME_R15))
+    #expect(AArch64EntryFrameLayout.x28 == Int(PRECAST_AARCH64_ENTRY_FRAME_X28))
+    #expect(AArch64EntryFrameLayout.x27 == Int(PRECAST_AARCH64_ENTRY_FRAME_X27))
+    #expect(AArch64EntryFrameLayout.x26 == Int(PRECAST_AARCH64_ENTRY_FRAME_X26))
+    let pairs = [
+      PRECAST_AARCH64_ENTRY_FRAME_D8, PRECAST_AARCH64_ENTRY_FRAME_D10, PRECAST_AARCH64_ENTRY_FRAME_D12,
+      PRECAST_AARCH64_ENTRY_FRAME_D14,
+    ]
+    for (index, offset) in pairs.enumerated() {
+      #expect(AArch64EntryFrameLayout.vector(8 + 2 * index) == Int(offset))
+      #expect(AArch64EntryFrameLayout.vector(9 + 2 * index) == Int(offset) + 8)
+    }
     #expect(TrapCode.damagedArtifact.rawValue == UInt8(PRECAST_TRAP_DAMAGED))
   }
 

@@ -117,6 +117,33 @@ struct precast_activation {
 #define PRECAST_ENTRY_FRAME_R15 (-40)
 #define PRECAST_ENTRY_PUSH_SIZE 1
 
+// The same on AArch64, from x29; `AArch64EntryFrameLayout` is the other statement of it. Compiled code leaves x19 to x25
+// alone. The trampoline begins with these three instructions,
+//
+//      bti c                        in every artifact, with landing pads or without
+//      stp x29, x30, [sp, #-16]!    (done at PRECAST_AARCH64_ENTRY_RECORD_SIZE bytes)
+//      mov x29, sp                  (done at PRECAST_AARCH64_ENTRY_FRAME_SIZE bytes)
+//
+// and changes neither x30 nor any register that belongs to its caller, but x29 and sp, before it has written
+// `entry_frame_pointer`.
+//
+//      [x29 + 8]  return address        [x29 - 48]  d8       [x29 - 80]  d12
+//      [x29]      x29                   [x29 - 40]  d9       [x29 - 72]  d13
+//      [x29 - 8]  x28                   [x29 - 64]  d10      [x29 - 96]  d14
+//      [x29 - 16] x27                   [x29 - 56]  d11      [x29 - 88]  d15
+//      [x29 - 24] x26
+//      [x29 - 32] slots
+#define PRECAST_AARCH64_ENTRY_FRAME_X28 (-8)
+#define PRECAST_AARCH64_ENTRY_FRAME_X27 (-16)
+#define PRECAST_AARCH64_ENTRY_FRAME_X26 (-24)
+// d9 stands 8 bytes above d8, and so on.
+#define PRECAST_AARCH64_ENTRY_FRAME_D8 (-48)
+#define PRECAST_AARCH64_ENTRY_FRAME_D10 (-64)
+#define PRECAST_AARCH64_ENTRY_FRAME_D12 (-80)
+#define PRECAST_AARCH64_ENTRY_FRAME_D14 (-96)
+#define PRECAST_AARCH64_ENTRY_RECORD_SIZE 8
+#define PRECAST_AARCH64_ENTRY_FRAME_SIZE 12
+
 /// An entry trampoline; `slots` is an array of 16-byte slots. Returns 0, or 1 after a trap or a
 /// host error.
 typedef uint64_t (*precast_entry)(void *context, const void *code, void *slots, struct precast_activation *activation);
