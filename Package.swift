@@ -95,27 +95,30 @@ let package = Package(
       path: "Sources/Benchmarks", swiftSettings: settings),
     .target(name: "LargeModule", path: "Tests/LargeModule", swiftSettings: settings),
 
-    .testTarget(name: "WasmTests", dependencies: ["PrecastWasm"], path: "Tests/WasmTests"),
-    .testTarget(name: "MachineCodeTests", dependencies: ["PrecastMachineCode"], path: "Tests/MachineCodeTests"),
+    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+    .testTarget(name: "WasmTests", dependencies: ["PrecastWasm", "TestSupport"], path: "Tests/WasmTests"),
     .testTarget(
-      name: "ArtifactTests", dependencies: ["PrecastArtifact", "PrecastMachineCode", "CPrecastHost"],
+      name: "MachineCodeTests", dependencies: ["PrecastMachineCode", "TestSupport"], path: "Tests/MachineCodeTests"),
+    .testTarget(
+      name: "ArtifactTests", dependencies: ["PrecastArtifact", "PrecastMachineCode", "CPrecastHost", "TestSupport"],
       path: "Tests/ArtifactTests"),
     .testTarget(
       name: "ArtifactWriterTests",
       dependencies: [
         "PrecastArtifactWriter", "PrecastVerification", "PrecastArtifact", "PrecastMachineCode", "PrecastWasm",
-        "CPrecastHost", .product(name: "Crypto", package: "swift-crypto"),
+        "CPrecastHost", "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
       ],
       path: "Tests/ArtifactWriterTests"),
     .testTarget(
-      name: "LinkerTests", dependencies: ["PrecastLinker", "PrecastArtifact", "PrecastMachineCode"],
+      name: "LinkerTests", dependencies: ["PrecastLinker", "PrecastArtifact", "PrecastMachineCode", "TestSupport"],
       path: "Tests/LinkerTests"),
     .target(name: "CUnicorn", path: "Tests/CUnicorn"),
     .target(name: "PrecastEmulator", dependencies: ["CUnicorn"], path: "Tests/Emulator", swiftSettings: settings),
     .testTarget(
       name: "InteropTests",
       dependencies: [
-        "PrecastEmulator", "Precast", "PrecastRuntime", "PrecastCompiler", "PrecastLoader", "PrecastLinker",
+        "PrecastEmulator", "TestSupport", "Precast", "PrecastRuntime", "PrecastCompiler", "PrecastLoader",
+        "PrecastLinker",
         "PrecastArtifact", "PrecastMachineCode", "PrecastWasm", "precast",
       ],
       path: "Tests/InteropTests", exclude: ["C"]),
@@ -125,7 +128,7 @@ let package = Package(
       name: "LoaderTests",
       dependencies: [
         "PrecastLoader", "PrecastArtifact", "PrecastArtifactWriter", "PrecastMachineCode", "PrecastWasm",
-        "CPrecastHost", "CLoaderTestCode",
+        "CPrecastHost", "CLoaderTestCode", "TestSupport",
       ],
       path: "Tests/LoaderTests"),
     .testTarget(
@@ -139,7 +142,7 @@ let package = Package(
       dependencies: [
         "Precast", "PrecastRuntime", "PrecastWASI", "PrecastCompiler", "PrecastLoader", "PrecastArtifact",
         "PrecastWasm", "PrecastMachineCode",
-        "LargeModule", "precast", "artifact-holder", "unwind-subject",
+        "LargeModule", "TestSupport", "precast", "artifact-holder", "unwind-subject",
       ],
       path: "Tests/PrecastTests"),
     .executableTarget(

@@ -2,21 +2,10 @@
 
 import CPrecastHost
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 @testable import PrecastArtifact
-
-/// Deterministic numbers, so that a failure repeats.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-}
 
 /// Functions with entries, by text offset.
 struct NaiveTable {
@@ -24,7 +13,7 @@ struct NaiveTable {
 
   /// Functions whose sizes reach from empty to several thousand entries.
   static func random(seed: UInt64, functions count: Int, longest: Int, wasm: Bool) -> NaiveTable {
-    var random = SplitMix(state: seed)
+    var random = Random(seed: seed)
     var table = NaiveTable()
     var text: UInt32 = 0
     var wasmOffset: UInt32 = 100
@@ -91,7 +80,7 @@ func withRegion<R>(_ bytes: [UInt8], _ section: SectionKind, _ body: (ByteRegion
     let bytes = try naive.section(addressMap: true)
     try withRegion(bytes, .addressMap) { (region: ByteRegion) throws in
       let map = try AddressMap(region)
-      var random = SplitMix(state: seed)
+      var random = Random(seed: seed)
       #expect(map.entryCount == UInt64(naive.functions.reduce(0) { $0 + $1.entries.count }))
       for function in naive.functions {
         #expect(try map.entries(functionTextOffset: function.textOffset) == function.entries)
@@ -204,7 +193,7 @@ func withRegion<R>(_ bytes: [UInt8], _ section: SectionKind, _ body: (ByteRegion
 
   @Test func entriesLikeRealCodeCostLessThanAByte() throws {
     // Code deltas average five bytes, wasm deltas two, and one site in three operators may trap.
-    var random = SplitMix(state: 11)
+    var random = Random(seed: 11)
     var map = NaiveTable()
     var traps = NaiveTable()
     let codeSteps: [UInt32] = [2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 6, 7, 7, 8, 10]

@@ -4,43 +4,10 @@ import Crypto
 import Foundation
 import PrecastArtifact
 import PrecastVerification
+import TestSupport
 import Testing
 
 @testable import PrecastArtifactWriter
-
-/// A directory that goes away with the test.
-final class TemporaryDirectory {
-  let path: String
-
-  init() throws {
-    path = NSTemporaryDirectory() + "precast-writer-" + UUID().uuidString
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-  }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
-
-  var contents: [String] { (try? FileManager.default.contentsOfDirectory(atPath: path).sorted()) ?? [] }
-}
-
-/// Runs a tool and returns its status and all of its output, or nil where it is not installed.
-func run(_ tool: String, _ arguments: [String]) throws -> (status: Int32, output: String)? {
-  guard
-    let path = ["/usr/bin/", "/bin/", "/usr/local/bin/"].map({ $0 + tool }).first(where: {
-      FileManager.default.isExecutableFile(atPath: $0)
-    })
-  else { return nil }
-  let process = Process()
-  process.executableURL = URL(fileURLWithPath: path)
-  process.arguments = arguments
-  process.environment = ["LC_ALL": "C", "PATH": "/usr/bin:/bin"]
-  let pipe = Pipe()
-  process.standardOutput = pipe
-  process.standardError = pipe
-  try process.run()
-  let output = pipe.fileHandleForReading.readDataToEndOfFile()
-  process.waitUntilExit()
-  return (process.terminationStatus, String(decoding: output, as: UTF8.self))
-}
 
 @Suite struct FileTests {
   static func modules() throws -> [TestModule] {
@@ -51,8 +18,8 @@ func run(_ tool: String, _ arguments: [String]) throws -> (status: Int32, output
     let directory = try TemporaryDirectory()
     for test in try Self.modules() {
       try test.withInput { try ArtifactWriter.write($0, toFile: directory.path + "/a.cwasm", durable: false) }
-      guard let result = try run("eu-elflint", ["--gnu-ld", directory.path + "/a.cwasm"]) else { return }
-      #expect(result.output == "No errors\n")
+      guard let result = try runTool("eu-elflint", ["--gnu-ld", directory.path + "/a.cwasm"]) else { return }
+      #expect(result.text == "No errors\n")
       #expect(result.status == 0)
     }
   }
@@ -61,8 +28,8 @@ func run(_ tool: String, _ arguments: [String]) throws -> (status: Int32, output
     let directory = try TemporaryDirectory()
     for test in try Self.modules() {
       try test.withInput { try ArtifactWriter.write($0, toFile: directory.path + "/a.cwasm", durable: false) }
-      guard let result = try run("readelf", ["-aW", directory.path + "/a.cwasm"]) else { return }
-      #expect(!result.output.lowercased().contains("warning") && !result.output.lowercased().contains("error"))
+      guard let result = try runTool("readelf", ["-aW", directory.path + "/a.cwasm"]) else { return }
+      #expect(!result.text.lowercased().contains("warning") && !result.text.lowercased().contains("error"))
       #expect(result.status == 0)
     }
   }
@@ -71,16 +38,16 @@ func run(_ tool: String, _ arguments: [String]) throws -> (status: Int32, output
     let directory = try TemporaryDirectory()
     let file = directory.path + "/a.cwasm"
     try TestModule.everything().withInput { try ArtifactWriter.write($0, toFile: file, durable: false) }
-    if let result = try run("objdump", ["-d", file]) {
-      #expect(result.output.contains("<wasm[0]::function[3]::gamma::fn>:"))
-      #expect(result.output.contains("<wasm[0]::trampoline[1]::enter>:"))
-      #expect(!result.output.lowercased().contains("warning"))
+    if let result = try runTool("objdump", ["-d", file]) {
+      #expect(result.text.contains("<wasm[0]::function[3]::gamma::fn>:"))
+      #expect(result.text.contains("<wasm[0]::trampoline[1]::enter>:"))
+      #expect(!result.text.lowercased().contains("warning"))
     }
-    if let result = try run("nm", ["-S", file]) {
-      #expect(result.output.contains("0000000000001000 0000000000000008 t wasm[0]::function[1]::zeta\n"))
-      #expect(result.output.contains("t wasm[0]::function[4]::a?b\n"))
-      #expect(result.output.contains("t wasm[0]::function[2]\n"))
-      #expect(result.output.contains("t wasm[0]::trampoline[0]::exit\n"))
+    if let result = try runTool("nm", ["-S", file]) {
+      #expect(result.text.contains("0000000000001000 0000000000000008 t wasm[0]::function[1]::zeta\n"))
+      #expect(result.text.contains("t wasm[0]::function[4]::a?b\n"))
+      #expect(result.text.contains("t wasm[0]::function[2]\n"))
+      #expect(result.text.contains("t wasm[0]::trampoline[0]::exit\n"))
     }
   }
 

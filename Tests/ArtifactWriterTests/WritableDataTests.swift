@@ -3,6 +3,7 @@
 import Foundation
 import PrecastArtifact
 import PrecastVerification
+import TestSupport
 import Testing
 
 @testable import PrecastArtifactWriter
@@ -66,13 +67,13 @@ import Testing
     try verify(file)
     let directory = try TemporaryDirectory()
     try Data(file).write(to: URL(fileURLWithPath: directory.path + "/a.cwasm"))
-    if let lint = try run("eu-elflint", ["--gnu-ld", directory.path + "/a.cwasm"]) {
-      #expect(lint.output == "No errors\n")
+    if let lint = try runTool("eu-elflint", ["--gnu-ld", directory.path + "/a.cwasm"]) {
+      #expect(lint.text == "No errors\n")
     }
-    if let headers = try run("readelf", ["-lSW", directory.path + "/a.cwasm"]) {
-      #expect(!headers.output.lowercased().contains("warning"))
-      #expect(headers.output.contains(" RW ") || data == 0)
-      #expect(!headers.output.contains("RWE"))
+    if let headers = try runTool("readelf", ["-lSW", directory.path + "/a.cwasm"]) {
+      #expect(!headers.text.lowercased().contains("warning"))
+      #expect(headers.text.contains(" RW ") || data == 0)
+      #expect(!headers.text.contains("RWE"))
     }
   }
 
@@ -93,9 +94,9 @@ import Testing
 
   @Test func constantsAreOnPagesWithChecksums() throws {
     var file = try Self.reassembled(try artifact(), readOnly: [UInt8](repeating: 1, count: 10_000))
-    let start = unsafe file.withUnsafeBytes { bytes in
+    let start = try unsafe file.withUnsafeBytes { bytes in
       unsafe Int(
-        try! Artifact(ByteRegion(base: bytes.baseAddress!, count: bytes.count)).header.extent(of: .readOnlyData).offset)
+        try Artifact(ByteRegion(base: bytes.baseAddress!, count: bytes.count)).header.extent(of: .readOnlyData).offset)
     }
     file[start + 5000] ^= 1
     #expect { try verify(file) } throws: { ($0 as? ArtifactError)?.section == SectionKind.readOnlyData.name }

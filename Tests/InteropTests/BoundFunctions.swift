@@ -8,6 +8,7 @@ import Foundation
 import Precast
 import PrecastCompiler
 import PrecastWasm
+import TestSupport
 import Testing
 
 /// A call of a bound function.
@@ -196,7 +197,7 @@ struct BoundObjects: Sendable {
     switch way {
     case .inMemory: return try Module(engine: engine, linking: objects, symbols: symbols)
     case .finished:
-      let folder = try TemporaryFolder()
+      let folder = try TemporaryDirectory()
       try ObjectLinking.link(objects, toFile: folder.file("bound.cwasm"), durable: false)
       return try Module(engine: engine, deserializeFile: folder.file("bound.cwasm"))
     }
@@ -223,7 +224,7 @@ enum WAT {
   static let isAvailable = hasTool("wasm-tools")
 
   static func binary(_ text: String) throws -> [UInt8] {
-    let folder = try TemporaryFolder()
+    let folder = try TemporaryDirectory()
     try Data(text.utf8).write(to: URL(fileURLWithPath: folder.file("module.wat")))
     try run("wasm-tools", ["parse", folder.file("module.wat"), "-o", folder.file("module.wasm")])
     return [UInt8](try Data(contentsOf: URL(fileURLWithPath: folder.file("module.wasm"))))

@@ -7,6 +7,7 @@
   import PrecastArtifact
   import PrecastCompiler
   import PrecastLoader
+  import TestSupport
   import Testing
 
   /// What functions called from C have to find by themselves. Used by one thread at a time: the suite is serialized.

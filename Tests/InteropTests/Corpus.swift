@@ -8,6 +8,7 @@ import Foundation
 import Glibc
 import PrecastEmulator
 import Synchronization
+import TestSupport
 import Testing
 
 /// A call of a function, with the result as bits.
@@ -145,10 +146,10 @@ enum NativeCall {
 @safe
 final class NativeLibrary {
   private let handle: UnsafeMutableRawPointer
-  private let folder: TemporaryFolder
+  private let folder: TemporaryDirectory
 
   init(_ sources: [String], in sourceFolder: String) throws {
-    folder = try TemporaryFolder()
+    folder = try TemporaryDirectory()
     try run(
       "gcc",
       ["-shared", "-fPIC", "-O1", "-ffp-contract=off", "-fno-builtin", "-Wl,-Bsymbolic", "-o", folder.file("right.so")]

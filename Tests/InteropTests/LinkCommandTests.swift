@@ -3,6 +3,7 @@
 #if arch(x86_64)
 
   import Foundation
+  import TestSupport
   import Testing
 
   /// The command that was built beside these tests.
@@ -14,14 +15,14 @@
     }()
 
     @discardableResult
-    static func run(_ arguments: String..., in folder: TemporaryFolder) throws -> String {
-      try InteropTests.run(path, arguments, in: folder.path)
+    static func run(_ arguments: String..., in folder: TemporaryDirectory) throws -> String {
+      try TestSupport.run(path, arguments, in: folder.path)
     }
 
     /// What the command says when it refuses, without its name.
-    static func error(_ arguments: String..., in folder: TemporaryFolder) throws -> String {
+    static func error(_ arguments: String..., in folder: TemporaryDirectory) throws -> String {
       do {
-        _ = try InteropTests.run(path, arguments, in: folder.path)
+        _ = try TestSupport.run(path, arguments, in: folder.path)
       } catch let failure as ToolFailure {
         let text = failure.description
         guard let start = text.range(of: "precast: error: ") else { return text }
@@ -32,7 +33,7 @@
     }
   }
 
-  extension TemporaryFolder {
+  extension TemporaryDirectory {
     fileprivate func write(_ name: String, _ text: String) throws {
       try Data(text.utf8).write(to: URL(fileURLWithPath: file(name)))
     }
@@ -69,8 +70,8 @@
     private static let more = "const unsigned limits[2] = {256, 65536};\n"
     private static let bindings = ["--bind-import", "c.isqrt=isqrt", "--bind-import", "c.visits=visits"]
 
-    private func folder() throws -> TemporaryFolder {
-      let folder = try TemporaryFolder()
+    private func folder() throws -> TemporaryDirectory {
+      let folder = try TemporaryDirectory()
       try folder.write("shop.wat", Self.wat)
       try folder.write("isqrt.c", Self.c)
       try folder.write("limits.c", Self.more)
@@ -78,7 +79,7 @@
       return folder
     }
 
-    private func compile(_ bindings: [String], in folder: TemporaryFolder) throws {
+    private func compile(_ bindings: [String], in folder: TemporaryDirectory) throws {
       try run(Command.path, ["compile", "--emit", "object", "shop.wasm", "-o", "shop.o"] + bindings, in: folder.path)
     }
 
@@ -120,7 +121,7 @@
       let page = try String(contentsOf: root.appendingPathComponent("Docs/Linking.md"), encoding: .utf8)
       let section = try #require(page.range(of: "\n## C beside wasm\n"))
       let example = try #require(page[section.upperBound...].firstMatch(of: /(?s)\n```\n(.*?)\n```\n/)).output.1
-      let folder = try TemporaryFolder()
+      let folder = try TemporaryDirectory()
       try folder.write("example.sh", "set -e\nprecast() { \(Command.path) \"$@\"; }\n\(example)\n")
       let lines = try run("bash", ["example.sh"], in: folder.path).split(separator: "\n")
       #expect(lines.first == "50000")
@@ -217,7 +218,7 @@
 
     @Test("what cannot be bound is told with the import's name")
     func bindingErrors() throws {
-      let folder = try TemporaryFolder()
+      let folder = try TemporaryDirectory()
       try folder.write(
         "a.wat",
         """

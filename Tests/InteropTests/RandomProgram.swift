@@ -12,21 +12,7 @@
 
 import Foundation
 import PrecastMachineCode
-
-/// SplitMix64.
-struct Random: RandomNumberGenerator {
-  var state: UInt64
-  init(seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-    return z ^ z >> 31
-  }
-  mutating func below(_ bound: Int) -> Int { Int.random(in: 0..<bound, using: &self) }
-  mutating func chance(_ percent: Int) -> Bool { below(100) < percent }
-}
+import TestSupport
 
 /// A program: one source file for each object.
 struct RandomProgram: Sendable {
@@ -234,7 +220,7 @@ struct RandomProgram: Sendable {
   func compiled(
     for architecture: Architecture, seed: UInt64
   ) throws -> (objects: [(name: String, bytes: [UInt8])], expected: [UInt64]) {
-    let folder = try TemporaryFolder()
+    let folder = try TemporaryDirectory()
     for source in sources { try source.text.write(toFile: folder.file(source.name), atomically: true, encoding: .utf8) }
     let expected = try NativeLibrary(sources.map { $0.name }, in: folder.path).results(of: Self.calls)
     var objects: [(name: String, bytes: [UInt8])] = []

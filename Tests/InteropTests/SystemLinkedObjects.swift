@@ -3,6 +3,7 @@
 
 import Foundation
 import PrecastEmulator
+import TestSupport
 import Testing
 
 final class SystemLinkedObjects {
@@ -19,7 +20,7 @@ final class SystemLinkedObjects {
     pages = try HostPages(count: 1 << 21)
     let base = (pages.address + 65535) & ~65535
 
-    let folder = try TemporaryFolder()
+    let folder = try TemporaryDirectory()
     for object in objects { try Data(object.bytes).write(to: URL(fileURLWithPath: folder.file(object.name))) }
     var externals = Corpus.hostFunctions(processor)
     externals["host_table"] = table.address

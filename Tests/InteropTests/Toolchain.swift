@@ -2,46 +2,8 @@
 
 import Foundation
 import PrecastMachineCode
+import TestSupport
 import Testing
-
-/// A folder that goes with its owner.
-final class TemporaryFolder: Sendable {
-  let path: String
-  init() throws {
-    path = FileManager.default.temporaryDirectory.appendingPathComponent("precast-\(UUID().uuidString)").path
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-  }
-  deinit { try? FileManager.default.removeItem(atPath: path) }
-  func file(_ name: String) -> String { path + "/" + name }
-}
-
-struct ToolFailure: Error, CustomStringConvertible {
-  var description: String
-}
-
-/// Runs a tool in a folder; throws what it printed if it fails.
-@discardableResult
-func run(_ tool: String, _ arguments: [String], in folder: String = "/") throws -> String {
-  let process = Process()
-  process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-  process.arguments = [tool] + arguments
-  process.currentDirectoryURL = URL(fileURLWithPath: folder)
-  // A file: reading a pipe by FileHandle does not survive an interrupted system call.
-  let output = FileManager.default.temporaryDirectory.appendingPathComponent("out-\(UUID().uuidString)")
-  _ = FileManager.default.createFile(atPath: output.path, contents: nil)
-  defer { try? FileManager.default.removeItem(at: output) }
-  let handle = try FileHandle(forWritingTo: output)
-  process.standardOutput = handle
-  process.standardError = handle
-  try process.run()
-  process.waitUntilExit()
-  try handle.close()
-  let text = String(decoding: try Data(contentsOf: output), as: UTF8.self)
-  guard process.terminationStatus == 0 else {
-    throw ToolFailure(description: "\(tool) \(arguments.joined(separator: " ")): \(text.prefix(4000))")
-  }
-  return text
-}
 
 /// A C compiler for a machine.
 enum CCompiler: String, Sendable, CaseIterable {
@@ -95,7 +57,7 @@ struct CompiledObjects: Sendable {
     _ sources: [String], in folder: String, _ variant: Variant,
     _ warnings: [String] = ["-Wall", "-Werror", "-Wno-parentheses"]
   ) throws {
-    let output = try TemporaryFolder()
+    let output = try TemporaryDirectory()
     let command = variant.compiler.command(for: variant.machine)
     let common = [
       "-c", "-ffreestanding", "-fno-builtin", "-ffp-contract=off", "-fno-stack-protector",

@@ -1,18 +1,10 @@
 import Foundation
 import PrecastLinker
+import TestSupport
 import Testing
 
 /// Objects that are not what they should be get an error, or an image; never anything else.
 @Suite struct DamageTests {
-  // A generator whose numbers are the same on each run.
-  struct Numbers: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-      return state ^ (state >> 29)
-    }
-  }
-
   static func tryToLink(_ bytes: [UInt8], _ base: UInt64?) {
     let object = ObjectBytes(bytes, name: "damaged.o")
     _ = linkError {
@@ -29,7 +21,7 @@ import Testing
   }
 
   static func objects() throws -> [[UInt8]] {
-    let scratch = try Scratch()
+    let scratch = try TemporaryDirectory()
     var result: [[UInt8]] = []
     for (index, compiler) in CCompiler.all.enumerated() {
       for (name, text) in [("a.c", ExecutionTests.a), ("b.c", ExecutionTests.b)] {
@@ -58,7 +50,7 @@ import Testing
   }
 
   @Test func noObjectWithWrongBytesDoesAnyHarm() throws {
-    var numbers = Numbers(state: 1)
+    var numbers = Random(seed: 1)
     for object in try Self.objects() {
       // Section headers are at the end, and worth more attempts than code.
       let headers = object[40..<48].enumerated().reduce(0) { $0 | Int($1.element) << (8 * $1.offset) }

@@ -1,11 +1,12 @@
 import PrecastLinker
+import TestSupport
 import Testing
 
 /// What cannot be linked is said with object, section, offset, function, relocation and symbol.
 @Suite struct ErrorTests {
-  let scratch: Scratch
+  let scratch: TemporaryDirectory
 
-  init() throws { scratch = try Scratch() }
+  init() throws { scratch = try TemporaryDirectory() }
 
   private func object(_ text: String, _ name: String, _ options: [String] = ["-O2", "-fPIC"]) throws -> ObjectBytes {
     try ObjectBytes(path: CCompiler.gcc.compile(text, name, options, in: scratch))

@@ -1,6 +1,7 @@
 import Foundation
 import PrecastLinker
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 /// C objects, linked at an address of this process and executed.
@@ -79,7 +80,7 @@ import Testing
 
   @Test(arguments: CCompiler.native, options)
   func objectsRunAtAnyAddress(_ compiler: CCompiler, _ options: [String]) throws {
-    let scratch = try Scratch()
+    let scratch = try TemporaryDirectory()
     let objects = try [("a.c", Self.a), ("b.c", Self.b)].map {
       try ObjectBytes(path: compiler.compile($0.1, $0.0, options, in: scratch))
     }
@@ -90,7 +91,7 @@ import Testing
 
   @Test(arguments: CCompiler.native, ["-O0", "-O2"])
   func codeThatIsNotPositionIndependentRunsBelowTwoGiB(_ compiler: CCompiler, _ level: String) throws {
-    let scratch = try Scratch()
+    let scratch = try TemporaryDirectory()
     let objects = try [("a.c", Self.a), ("b.c", Self.b)].map {
       try ObjectBytes(path: compiler.compile($0.1, $0.0, [level, "-fno-pic", "-mcmodel=small"], in: scratch))
     }
@@ -99,7 +100,7 @@ import Testing
 
   @Test(arguments: CCompiler.native)
   func codeRunsWhenEveryCallGoesThroughAVeneer(_ compiler: CCompiler) throws {
-    let scratch = try Scratch()
+    let scratch = try TemporaryDirectory()
     let objects = try [("a.c", Self.a), ("b.c", Self.b)].map {
       try ObjectBytes(path: compiler.compile($0.1, $0.0, ["-O2", "-fPIC", "-ffunction-sections"], in: scratch))
     }

@@ -1,6 +1,7 @@
 import Foundation
 import PrecastArtifact
 import PrecastLinker
+import TestSupport
 import Testing
 
 /// What several objects bring alike, and how their unwind entries are put together.
@@ -19,7 +20,7 @@ import Testing
       extern "C" long from_b(long x) { return shared(x) + twice(x); }
       """
 
-  func objects(_ compiler: CCompiler, _ scratch: Scratch) throws -> [ObjectBytes] {
+  func objects(_ compiler: CCompiler, _ scratch: TemporaryDirectory) throws -> [ObjectBytes] {
     try [("a.cpp", Self.a), ("b.cpp", Self.b)].map {
       try ObjectBytes(path: compiler.compile($0.1, $0.0, ["-O0", "-fPIC"], in: scratch))
     }
@@ -27,7 +28,7 @@ import Testing
 
   @Test(arguments: CCompiler.native)
   func aFunctionThatEachObjectHasIsThereOnce(_ compiler: CCompiler) throws {
-    let scratch = try Scratch()
+    let scratch = try TemporaryDirectory()
     let loaded = try LoadedObjects(try objects(compiler, scratch))
     // The counter is one: 101, then 102.
     #expect(try loaded.call("from_a", 5) == (5 + 101) + 10 + (5 + 102) + 10)
@@ -51,7 +52,7 @@ import Testing
 
   @Test(arguments: CCompiler.native, [false, true])
   func eachFunctionThatIsThereHasAnUnwindEntry(_ compiler: CCompiler, _ isWide: Bool) throws {
-    let scratch = try Scratch()
+    let scratch = try TemporaryDirectory()
     let loaded = try LoadedObjects(try objects(compiler, scratch), wide: isWide)
     let table = bytes(loaded.image.ehFrame)
     #expect(table.count % 4 == 0)

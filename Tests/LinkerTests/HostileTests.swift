@@ -1,4 +1,5 @@
 import PrecastLinker
+import TestSupport
 import Testing
 
 /// Objects that no compiler writes: headers made by hand, and groups that differ where they should not.
@@ -71,7 +72,7 @@ import Testing
         == LinkError(.cannotLayOut, "the sections' alignments ask for up to 500 MiB of padding"))
   }
 
-  private func assemble(_ text: String, _ name: String, _ scratch: Scratch) throws -> ObjectBytes {
+  private func assemble(_ text: String, _ name: String, _ scratch: TemporaryDirectory) throws -> ObjectBytes {
     try ObjectBytes(path: CCompiler.gcc.compile(text, name, [], in: scratch))
   }
 
@@ -97,7 +98,7 @@ import Testing
   }
 
   @Test func aDefinitionThatOnlyTheDiscardedGroupHasIsUndefined() throws {
-    let scratch = try Scratch()
+    let scratch = try TemporaryDirectory()
     let a = try assemble(group(["one"]), "a.s", scratch)
     let b = try assemble(
       group(["one", "two"]) + ".text\n.globl f\n.type f, @function\nf: call two\nret\n.size f, .-f\n", "b.s", scratch)
@@ -109,7 +110,7 @@ import Testing
   }
 
   @Test func aFunctionThatEachObjectHasGetsOneUnwindEntryUnderAnyName() throws {
-    let scratch = try Scratch()
+    let scratch = try TemporaryDirectory()
     let objects = [try assemble(group(["one"]), "a.s", scratch), try assemble(group(["one"]), "b.s", scratch)]
     // The linker reads the objects in place.
     defer { withExtendedLifetime(objects) {} }
@@ -120,7 +121,7 @@ import Testing
   }
 
   @Test func aCommonSymbolOutOfReachIsFoundByWayOfTheOffsetTable() throws {
-    let scratch = try Scratch()
+    let scratch = try TemporaryDirectory()
     let text = """
       .comm big, 0xC0000000, 16
       .comm last, 8, 8

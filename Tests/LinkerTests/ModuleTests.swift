@@ -2,6 +2,7 @@ import Foundation
 import PrecastArtifact
 import PrecastLinker
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 /// Objects that hold a wasm module: code in pieces, of which the tables know only where they would be.
@@ -45,12 +46,12 @@ import Testing
     """
   }
 
-  private func object(_ text: String, _ scratch: Scratch, _ name: String = "m.s") throws -> ObjectBytes {
+  private func object(_ text: String, _ scratch: TemporaryDirectory, _ name: String = "m.s") throws -> ObjectBytes {
     try ObjectBytes(path: CCompiler.gcc.compile(text, name, [], in: scratch))
   }
 
   @Test func functionsStayTogetherWhereNothingComesBetween() throws {
-    let scratch = try Scratch()
+    let scratch = try TemporaryDirectory()
     let loaded = try LoadedObjects([object(Self.source(), scratch)])
     #expect(try loaded.call("entry", 100) == 107)
     let module = try #require(loaded.image.module)
@@ -61,7 +62,7 @@ import Testing
   }
 
   @Test func functionsThatMovedAreToldApart() throws {
-    let scratch = try Scratch()
+    let scratch = try TemporaryDirectory()
     var text = TextSectionOptions()
     text.testing.padding = 4096
     let loaded = try LoadedObjects([object(Self.source(), scratch)], text: text)
@@ -78,11 +79,11 @@ import Testing
   }
 
   @Test func codeOfOthersBetweenFunctionsComesAlong() throws {
-    let scratch = try Scratch()
+    let scratch = try TemporaryDirectory()
     let c = try CCompiler.gcc.compile("long other(long x) { return x * 3; }", "c.c", ["-O2"], in: scratch)
     let m = try CCompiler.gcc.compile(Self.source(), "m.s", [], in: scratch)
     let d = try CCompiler.gcc.compile("long another(long x) { return x * 5; }", "d.c", ["-O2"], in: scratch)
-    let result = try #require(try runTool(["ld", "-r", c, m, d, "-o", scratch.file("all.o")]))
+    let result = try #require(try runTool("ld", ["-r", c, m, d, "-o", scratch.file("all.o")]))
     try #require(result.status == 0)
     let loaded = try LoadedObjects([ObjectBytes(path: scratch.file("all.o"))])
     #expect(try loaded.call("entry", 100) == 107)
@@ -91,7 +92,7 @@ import Testing
   }
 
   @Test func twoModulesAreAnError() throws {
-    let scratch = try Scratch()
+    let scratch = try TemporaryDirectory()
     let one = try object(Self.source().replacingOccurrences(of: ".globl entry", with: ""), scratch)
     let two = try object(Self.source(), scratch, "n.s")
     let error = linkError { _ = try Linker([one.input, two.input]) }
@@ -100,7 +101,7 @@ import Testing
   }
 
   @Test func aListThatIsWrongIsAnError() throws {
-    let scratch = try Scratch()
+    let scratch = try TemporaryDirectory()
     for rows in [[("f0", 0, 1000)], [("f0", 0, 20), ("f1", 16, 11)], [("f1", 16, 11), ("f0", 0, 11)]] {
       let object = try object(Self.source(rows: rows), scratch)
       #expect(linkError { _ = try Linker([object.input]) }?.kind == .damaged)

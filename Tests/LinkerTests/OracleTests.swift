@@ -2,6 +2,7 @@ import Foundation
 import PrecastArtifact
 import PrecastLinker
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 /// The system's linker, told to put sections where ours does, makes the same bytes of code, constants and data.
@@ -60,8 +61,8 @@ import Testing
   func bytesAreThoseOfTheSystemsLinker(_ index: Int) throws {
     let (compiler, options) = Self.configurations[index]
     let prefix = compiler.architecture == .aarch64 ? "aarch64-linux-gnu-" : ""
-    guard tool(prefix + "ld") != nil else { return }
-    let scratch = try Scratch()
+    guard findTool(prefix + "ld") != nil else { return }
+    let scratch = try TemporaryDirectory()
     let base: UInt64 = 0x1000_0000
     let symbols: [String: UInt64] = ["far_function": 0x1200_1230]
     var objects: [ObjectBytes] = []
@@ -69,8 +70,8 @@ import Testing
       let path = try compiler.compile(text, name, options + ["-fno-asynchronous-unwind-tables"], in: scratch)
       // The system's linker would share equal strings.
       let flags = ["--set-section-flags", ".rodata*=alloc,readonly,data"]
-      let result = try #require(try runTool([prefix + "objcopy", "-w"] + flags + [path]))
-      try #require(result.status == 0, "\(result.output)")
+      let result = try #require(try runTool(prefix + "objcopy", ["-w"] + flags + [path]))
+      try #require(result.status == 0, "\(result.text)")
       objects.append(try ObjectBytes(path: path))
     }
     let linkOptions = LinkOptions(baseAddress: base, externalSymbols: symbols)
@@ -111,9 +112,10 @@ import Testing
     _ = try scratch.write(script, to: "script.ld")
     let linked = try #require(
       try runTool(
-        [prefix + "ld", "-static", "-T", "script.ld", "--build-id=none", "--no-relax", "--orphan-handling=discard"]
+        prefix + "ld",
+        ["-static", "-T", "script.ld", "--build-id=none", "--no-relax", "--orphan-handling=discard"]
           + symbols.map { "--defsym=\($0.key)=\($0.value)" } + ["-o", "out"] + objects.map(\.name), in: scratch.path))
-    try #require(linked.status == 0, "\(linked.output)\n\(script)")
+    try #require(linked.status == 0, "\(linked.text)\n\(script)")
     let theirs = try ObjectBytes(path: scratch.file("out"))
     let outline = try #require(ElfOutline(theirs.input.bytes))
     for (name, part) in [(".code", image.text), (".constants", image.readOnly), (".data", image.writable)] {

@@ -2,54 +2,8 @@ import Foundation
 import PrecastArtifact
 import PrecastLinker
 import PrecastMachineCode
+import TestSupport
 import Testing
-
-/// A directory for one test's files, gone with it.
-final class Scratch {
-  let path: String
-
-  init() throws {
-    path = NSTemporaryDirectory() + "precast-linker-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-  }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
-
-  func file(_ name: String) -> String { path + "/" + name }
-
-  func write(_ text: String, to name: String) throws -> String {
-    try text.write(toFile: file(name), atomically: false, encoding: .utf8)
-    return file(name)
-  }
-}
-
-/// What a program printed, and how it ended.
-struct ToolResult {
-  var status: Int32
-  var output: String
-}
-
-/// Runs a program found in `PATH`; nil if there is none such.
-func runTool(_ command: [String], in directory: String? = nil) throws -> ToolResult? {
-  guard tool(command[0]) != nil else { return nil }
-  let process = Process()
-  process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-  process.arguments = command
-  if let directory { process.currentDirectoryURL = URL(fileURLWithPath: directory) }
-  let pipe = Pipe()
-  process.standardOutput = pipe
-  process.standardError = pipe
-  try process.run()
-  let data = pipe.fileHandleForReading.readDataToEndOfFile()
-  process.waitUntilExit()
-  return ToolResult(status: process.terminationStatus, output: String(decoding: data, as: UTF8.self))
-}
-
-/// Where a program is.
-func tool(_ name: String) -> String? {
-  (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map { "\($0)/\(name)" }
-    .first { FileManager.default.isExecutableFile(atPath: $0) }
-}
 
 /// A C compiler with the options for a target.
 struct CCompiler: CustomStringConvertible, Sendable {
@@ -61,15 +15,15 @@ struct CCompiler: CustomStringConvertible, Sendable {
   static let clang = CCompiler(command: ["clang-19"], architecture: .x86_64)
   static let gccAArch64 = CCompiler(command: ["aarch64-linux-gnu-gcc"], architecture: .aarch64)
   static let clangAArch64 = CCompiler(command: ["clang-19", "--target=aarch64-linux-gnu"], architecture: .aarch64)
-  static let native = [gcc, clang].filter { tool($0.command[0]) != nil }
-  static let all = [gcc, clang, gccAArch64, clangAArch64].filter { tool($0.command[0]) != nil }
+  static let native = [gcc, clang].filter { findTool($0.command[0]) != nil }
+  static let all = [gcc, clang, gccAArch64, clangAArch64].filter { findTool($0.command[0]) != nil }
 
   /// Compiles C or assembler (by the file's name) and returns the object's path.
-  func compile(_ text: String, _ name: String, _ options: [String], in scratch: Scratch) throws -> String {
+  func compile(_ text: String, _ name: String, _ options: [String], in scratch: TemporaryDirectory) throws -> String {
     let source = try scratch.write(text, to: name)
     let object = source + ".o"
-    let result = try #require(try runTool(command + options + ["-c", source, "-o", object]))
-    try #require(result.status == 0, "\(self) \(options): \(result.output)")
+    let result = try #require(try runTool(command[0], command.dropFirst() + options + ["-c", source, "-o", object]))
+    try #require(result.status == 0, "\(self) \(options): \(result.text)")
     return object
   }
 }

@@ -1,6 +1,7 @@
 import CLoaderTestCode
 import CPrecastHost
 import Foundation
+import TestSupport
 import Testing
 
 @testable import PrecastLoader
@@ -25,7 +26,7 @@ import Testing
 
   /// Random allocations never overlap, lie at multiples of their size, and join up again when they are all free.
   @Test(arguments: 1...8) func blocksNeverOverlap(seed: UInt64) throws {
-    var random = SplitMix(seed: seed)
+    var random = Random(seed: seed)
     guard var allocator = BuddyAllocator(order: 10) else { throw POSIXError(.ENOMEM) }
     var owner = [Int](repeating: 0, count: 1024)
     var blocks: [(granule: Int, order: Int, id: Int)] = []

@@ -1,5 +1,6 @@
 import CPrecastHost
 import Foundation
+import TestSupport
 import Testing
 
 /// The registry never reads the code it knows of, so ranges can be anywhere; each test has a part
@@ -60,7 +61,7 @@ import Testing
   @Test func manySmallRangesShareAGranule() throws {
     let base: UInt64 = 0x1100_0000_0000
     var order = Array(0..<200)
-    var generator = SplitMix(seed: 1)
+    var generator = Random(seed: 1)
     order.shuffle(using: &generator)
     var codes: [Int: UnsafeMutablePointer<precast_code>] = [:]
     func range(_ i: Int) -> Range<UInt64> { base + UInt64(i) * 8192..<base + UInt64(i) * 8192 + 4096 }
@@ -245,7 +246,7 @@ import Testing
     for reader in 0..<4 {
       group.enter()
       let thread = Thread {
-        var generator = SplitMix(seed: UInt64(reader))
+        var generator = Random(seed: UInt64(reader))
         var found = 0
         while !stop.isSet {
           for _ in 0..<1000 {
@@ -271,7 +272,7 @@ import Testing
     for writer in 0..<2 {
       group.enter()
       let thread = Thread {
-        var generator = SplitMix(seed: UInt64(100 + writer))
+        var generator = Random(seed: UInt64(100 + writer))
         var codes: [Int: UnsafeMutablePointer<precast_code>] = [:]
         for _ in 0..<40_000 {
           // Each writer has every second slot.
@@ -322,22 +323,9 @@ import Testing
     var missing = 0
     for i in 0..<10_000 where find(range(i).lowerBound + 77) != range(i) { missing += 1 }
     #expect(missing == 0)
-    var generator = SplitMix(seed: 7)
+    var generator = Random(seed: 7)
     codes.shuffle(using: &generator)
     for code in codes { precast_code_unregister(code) }
     #expect((0..<10_000).allSatisfy { find(range($0).lowerBound) == nil })
-  }
-}
-
-/// A small seedable generator.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-  init(seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }

@@ -5,6 +5,7 @@ import CPrecastHost
 import Foundation
 import PrecastArtifact
 import PrecastLoader
+import TestSupport
 import Testing
 
 /// The test artifact in a file that stays until the process ends.
@@ -57,7 +58,7 @@ private func require(_ condition: Bool, _ what: @autoclosure () -> String, line:
       // Each thread drops its share in random order; meanwhile, lookups find what is there.
       let wrong = Counter()
       DispatchQueue.concurrentPerform(iterations: 8) { thread in
-        var generator = SplitMix(seed: UInt64(thread))
+        var generator = Random(seed: UInt64(thread))
         let order = stride(from: thread, to: count, by: 8).shuffled(using: &generator)
         for (position, index) in order.enumerated() {
           guard let artifact = all[index] else { continue }

@@ -2,6 +2,7 @@ import CPrecastHost
 import Foundation
 import PrecastArtifact
 import PrecastLoader
+import TestSupport
 import Testing
 
 @Suite struct LoadErrorTests {
@@ -124,7 +125,7 @@ import Testing
     let header = try bytes.withUnsafeBytes {
       try ArtifactHeader(ByteRegion(base: $0.baseAddress!, count: 4096), fileSize: UInt64(bytes.count))
     }
-    var generator = SplitMix(seed: 3)
+    var generator = Random(seed: 3)
     let info = header.extent(of: .info)
     var outside = 0
     for _ in 0..<2000 {
@@ -155,7 +156,7 @@ import Testing
     let header = try bytes.withUnsafeBytes {
       try ArtifactHeader(ByteRegion(base: $0.baseAddress!, count: 4096), fileSize: UInt64(bytes.count))
     }
-    var generator = SplitMix(seed: 4)
+    var generator = Random(seed: 4)
     for kind in [SectionKind.traps, .addressMap] {
       let section = header.extent(of: kind)
       for _ in 0..<1000 {

@@ -4,6 +4,7 @@
 /// four bytes, so a difference names its instruction without further help.
 import Foundation
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 struct AArch64EncodingBatch: ~Copyable {

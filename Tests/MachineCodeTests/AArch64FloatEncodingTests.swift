@@ -1,5 +1,6 @@
 /// Floating-point instructions of AArch64 have the words that the GNU assembler gives them.
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 @Suite struct AArch64FloatEncodingTests {

@@ -4,6 +4,7 @@
 /// and it ends at its label; fall through from any instruction, and the next one that was asked for comes.
 /// Each instruction that is not a branch is a `movz` with a number of its own, so that both can be seen.
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 /// A program of branches and markers, and what it must do.

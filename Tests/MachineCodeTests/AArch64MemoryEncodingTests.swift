@@ -1,5 +1,6 @@
 /// Loads and stores of AArch64 have the words that the GNU assembler gives them.
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 @Suite struct AArch64MemoryEncodingTests {

@@ -1,6 +1,7 @@
 /// Unwind tables for AArch64, as binutils and LLVM read them beside code that an assembler made.
 import Foundation
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 private func isInstalled(_ tool: String) -> Bool { (try? run(tool, ["--version"])) != nil }

@@ -1,6 +1,7 @@
 /// What objdump makes of a text: the decoder that the layout tests trust, since it knows nothing of the encoders.
 import Foundation
 import PrecastMachineCode
+import TestSupport
 
 /// Instructions at chosen places of many texts, from one run of objdump.
 struct Disassembly {

@@ -4,6 +4,7 @@
 /// in cells of 16 bytes, so that a difference names its instruction.
 import Foundation
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 struct EncodingBatch: ~Copyable {

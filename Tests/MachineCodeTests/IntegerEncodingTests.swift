@@ -1,5 +1,6 @@
 /// Integer instructions have the bytes that the GNU assembler gives them.
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 @Suite struct IntegerEncodingTests {

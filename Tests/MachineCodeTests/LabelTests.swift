@@ -1,6 +1,7 @@
 /// Labels, branches and jump tables, checked against what objdump reads and against the GNU assembler.
 import Foundation
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 /// Where each branch of `code` goes, by its offset, as objdump sees it.

@@ -1,5 +1,6 @@
 /// Random texts as objects have them: sections with alignments, symbols inside, branches of every kind.
 import PrecastMachineCode
+import TestSupport
 
 /// A branch in the input.
 struct RandomBranch {

@@ -1,5 +1,6 @@
 /// Random texts for the layout tests, and decoders for what comes out, independent of the encoders.
 import PrecastMachineCode
+import TestSupport
 
 /// A call in the input: where it stands in its function, and whom it calls.
 struct PlannedCall {

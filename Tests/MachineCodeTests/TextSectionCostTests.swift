@@ -5,6 +5,7 @@
 /// with n and with 4n of what it is made of.
 import Foundation
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 @Suite struct TextSectionCostTests {

@@ -1,5 +1,6 @@
 /// What objects from anywhere may say of themselves never stops the process: it is laid out or refused.
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 @Suite struct TextSectionLimitTests {

@@ -1,5 +1,6 @@
 /// What must hold of every layout, shown on random ones, as objdump reads them.
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 @Suite struct TextSectionPropertyTests {

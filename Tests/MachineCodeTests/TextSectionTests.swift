@@ -1,6 +1,7 @@
 /// The text section: every call arrives, no branch exceeds its reach, no island without need.
 import Foundation
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 @Suite struct TextSectionTests {

@@ -3,6 +3,7 @@
 /// The functions are few and the distances are padding, in memory and files that have holes there.
 import Foundation
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 private let isEmulatorInstalled =

@@ -1,6 +1,7 @@
 /// Unwind tables, as binutils and elfutils read them.
 import Foundation
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 /// An ELF object with `textSize` bytes of text at 0 and `section` as `.eh_frame` right after it.

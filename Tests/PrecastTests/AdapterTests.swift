@@ -7,6 +7,7 @@
 import Foundation
 import PrecastCompiler
 import PrecastWasm
+import TestSupport
 import Testing
 
 /// A module that imports `env.f0`, `env.f1`, … and exports for each a function that passes its parameters on.
@@ -75,7 +76,7 @@ private final class LoadedObject {
     try c.write(to: directory.appending("c.c"), atomically: true, encoding: .utf8)
     let shared = directory.appending("a.so")
     let result = try run(
-      try #require(Repository.program(compiler)),
+      try #require(findTool(compiler)),
       options + ["-shared", "-fPIC", "-o", shared.path, directory.appending("c.c").path, object.path])
     try #require(result.status == 0 && result.errorText == "", "\(result.errorText)")
     file = try ObjectFile(shared)
@@ -123,7 +124,7 @@ private final class LoadedObject {
   }
 }
 
-@Suite(.enabled(if: Repository.program("gcc") != nil, "gcc is not installed")) struct AdapterTests {
+@Suite(.enabled(if: findTool("gcc") != nil, "gcc is not installed")) struct AdapterTests {
   static let i32: UInt8 = 0x7F
   static let i64: UInt8 = 0x7E
   static let f32: UInt8 = 0x7D
@@ -205,7 +206,7 @@ private final class LoadedObject {
     "C functions get the arguments that wasm passes, and wasm gets their results",
     arguments: [("gcc", "-O0"), ("gcc", "-O2"), ("clang-19", "-O0"), ("clang-19", "-O2")])
   func arguments(compiler: String, optimization: String) throws {
-    guard Repository.program(compiler) != nil else { return }
+    guard findTool(compiler) != nil else { return }
     let signatures = Self.signatures
     let code = signatures.enumerated().map { Self.function("c_\($0.offset)", $0.element, result: $0.offset) }
     let loaded = try LoadedObject(

@@ -10,6 +10,7 @@ import Foundation
 import Precast
 import PrecastRuntime
 import PrecastWASI
+import TestSupport
 import Testing
 
 @Suite struct CorpusTests {
@@ -107,7 +108,7 @@ import Testing
   /// The SHA-256 of each file, by name.
   private func digests(_ directory: URL) throws -> [String: String] {
     let names = try FileManager.default.contentsOfDirectory(atPath: directory.path).sorted()
-    let program = try #require(Repository.program("sha256sum"))
+    let program = try #require(findTool("sha256sum"))
     let result = try run(program, ["--"] + names, in: directory)
     var digests: [String: String] = [:]
     for line in result.outputText.split(separator: "\n") {

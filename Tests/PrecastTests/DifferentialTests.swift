@@ -19,6 +19,7 @@ import Precast
 import PrecastArtifact
 import PrecastLoader
 import PrecastRuntime
+import TestSupport
 import Testing
 
 @Suite struct DifferentialTests {

@@ -8,6 +8,7 @@
 
 import Foundation
 import PrecastMachineCode
+import TestSupport
 import Testing
 
 /// A layout that nobody but a test wants.

@@ -6,6 +6,7 @@
 
 import Foundation
 import PrecastLoader
+import TestSupport
 import Testing
 
 @Suite struct FlatLoadTests {
@@ -114,13 +115,13 @@ import Testing
 enum Strace {
   /// Whether it is there, and may trace.
   static let works: Bool = {
-    guard let program = Repository.program("strace") else { return false }
+    guard let program = findTool("strace") else { return false }
     return (try? run(program, ["-o", "/dev/null", "/bin/true"]))?.status == 0
   }()
 
   /// Each system call of a program up to its first comma, without the thread that made it.
   static func log(_ program: URL, _ arguments: [String]) throws -> [String] {
-    guard let strace = Repository.program("strace") else { return [] }
+    guard let strace = findTool("strace") else { return [] }
     let scratch = try TemporaryDirectory()
     let file = scratch.appending("log")
     let result = try run(strace, ["-f", "-o", file.path, program.path] + arguments)

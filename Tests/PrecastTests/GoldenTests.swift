@@ -5,6 +5,7 @@
 // difference before it is committed. Each module stands beside its golden files as text and as the binary made from it.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct GoldenTests {
@@ -84,7 +85,7 @@ import Testing
   @Test("The tools' complaints are noticed", .enabled(if: ELFTools.missing.isEmpty))
   func complaints() throws {
     // A program has relocations, which an artifact must not have.
-    let program = try #require(Repository.program("readelf"))
+    let program = try #require(findTool("readelf"))
     #expect(try ELFTools.complaints(about: [program]).contains { $0.contains("RELA") })
     // Half an artifact.
     let path = try RealPath()
@@ -99,7 +100,7 @@ import Testing
 
   /// The name of the section that holds a file offset.
   private func section(at offset: Int, of file: URL) throws -> String {
-    guard let readelf = Repository.program("readelf") else { return "an unknown section" }
+    guard let readelf = findTool("readelf") else { return "an unknown section" }
     for line in try run(readelf, ["-SW", file.path]).outputText.split(separator: "\n") {
       // `[ 3] .text PROGBITS address offset size …`
       guard let close = line.firstIndex(of: "]") else { continue }

@@ -8,6 +8,7 @@ import Precast
 import PrecastMachineCode
 import PrecastRuntime
 import PrecastWASI
+import TestSupport
 import Testing
 
 @Suite struct KernelTests {

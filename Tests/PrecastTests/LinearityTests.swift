@@ -11,6 +11,7 @@
 
 import Foundation
 import LargeModule
+import TestSupport
 import Testing
 
 @Suite struct LinearityTests {
@@ -37,7 +38,7 @@ import Testing
       Repository.environment("PRECAST_COMMAND")
       ?? URL(fileURLWithPath: program).deletingLastPathComponent().appending(path: "precast").path
     guard FileManager.default.isExecutableFile(atPath: path) else { return nil }
-    if let strip = Repository.program("strip"), let copy = directory?.appending("precast"),
+    if let strip = findTool("strip"), let copy = directory?.appending("precast"),
       let result = try? run(strip, ["-g", "-o", copy.path, path]), result.status == 0
     {
       return copy
@@ -53,7 +54,7 @@ import Testing
     // Hash tables then have the same collisions each time.
     let environment = ["SWIFT_DETERMINISTIC_HASHING=1", command.path] + arguments
     let env = URL(fileURLWithPath: "/usr/bin/env")
-    let result: CommandResult
+    let result: ToolResult
     switch counter {
     case .perf(let perf): result = try run(perf, ["stat", "-x,", "-e", "instructions:u", env.path] + environment)
     case .valgrind(let valgrind):
@@ -83,13 +84,13 @@ import Testing
 
   /// `perf` where the machine lets it count, since it costs nothing; else valgrind.
   static let counter: Counter? = {
-    if let perf = Repository.program("perf"),
+    if let perf = findTool("perf"),
       let result = try? run(perf, ["stat", "-x,", "-e", "instructions:u", "/bin/true"]),
       result.status == 0, count(in: result.errorText) ?? 0 > 0
     {
       return .perf(perf)
     }
-    return Repository.program("valgrind").map { .valgrind($0) }
+    return findTool("valgrind").map { .valgrind($0) }
   }()
 
   static let isPossible = counter != nil && command != nil

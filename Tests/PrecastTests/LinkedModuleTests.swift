@@ -9,6 +9,7 @@ import PrecastLoader
 import PrecastMachineCode
 import PrecastRuntime
 import PrecastWasm
+import TestSupport
 import Testing
 
 @Suite struct LinkedModuleTests {

@@ -7,6 +7,7 @@ import Foundation
 import LargeModule
 import PrecastCompiler
 import PrecastWasm
+import TestSupport
 import Testing
 
 @Suite struct ObjectTests {
@@ -17,7 +18,7 @@ import Testing
 
   init() throws { directory = try TemporaryDirectory() }
 
-  static func has(_ tools: String...) -> Bool { tools.allSatisfy { Repository.program($0) != nil } }
+  static func has(_ tools: String...) -> Bool { tools.allSatisfy { findTool($0) != nil } }
 
   private func binary(_ wasm: URL) throws -> WasmBinary { WasmBinary([UInt8](try Data(contentsOf: wasm))) }
 
@@ -36,7 +37,7 @@ import Testing
   /// Runs a tool that must have nothing to say, or only what `output` expects.
   @discardableResult
   private func use(_ tool: String, _ words: [String]) throws -> String {
-    let result = try run(try #require(Repository.program(tool)), words, in: directory.url)
+    let result = try run(try #require(findTool(tool)), words, in: directory.url)
     #expect(result.status == 0 && result.errorText == "", "\(tool) \(words): \(result.errorText)")
     return result.outputText
   }

@@ -7,6 +7,7 @@ import Foundation
 import LargeModule
 import PrecastCompiler
 import PrecastWasm
+import TestSupport
 import Testing
 
 @Suite struct SameBytesTests {

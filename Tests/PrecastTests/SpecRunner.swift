@@ -14,6 +14,7 @@ import PrecastArtifact
 import PrecastMachineCode
 import PrecastRuntime
 import PrecastWasm
+import TestSupport
 
 /// What became of the directives of a file, or of all files.
 struct SpecTally: Equatable {
@@ -257,14 +258,14 @@ final class SpecRunner {
   /// Whether another validator accepts a binary with the features that are supported, and no other.
   private static func isWithinFeatures(_ file: URL) -> Bool {
     guard let tools = Repository.wasmTools else { return false }
-    let result = try? PrecastTests.run(tools, ["validate", "--features=wasm2,-simd,extended-const", file.path])
+    let result = try? TestSupport.run(tools, ["validate", "--features=wasm2,-simd,extended-const", file.path])
     return result?.status == 0
   }
 
   /// Notes what a skipped module imports. Its binary cannot be decoded here, but printed by another tool.
   private func noteUnchanged(_ file: URL, reason: String) {
     guard !registered.isEmpty, let tools = Repository.wasmTools,
-      let text = try? PrecastTests.run(tools, ["print", file.path]).outputText
+      let text = try? TestSupport.run(tools, ["print", file.path]).outputText
     else { return }
     for line in text.split(separator: "\n") where line.hasPrefix("  (import \"") && !line.contains("(func") {
       let module = line.dropFirst(11).prefix { $0 != "\"" }

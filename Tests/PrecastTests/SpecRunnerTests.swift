@@ -5,6 +5,7 @@
 
 import Foundation
 import PrecastRuntime
+import TestSupport
 import Testing
 
 @Suite(.enabled(if: Repository.wasmTools != nil, "needs wasm-tools"))
@@ -136,7 +137,7 @@ struct SpecRunnerTests {
     let file = directory.appending("script.wast")
     try wast.write(to: file, atomically: true, encoding: .utf8)
     let tools = try #require(Repository.wasmTools)
-    let result = try PrecastTests.run(
+    let result = try TestSupport.run(
       tools,
       [
         "json-from-wast", file.path, "--output", directory.appending("script.json").path, "--wasm-dir",

@@ -4,6 +4,7 @@
 // text has a binary as well, where the text can be parsed at all.)
 
 import Foundation
+import TestSupport
 
 /// A value, or a pattern for values, of the suite's notation.
 struct SpecValue: Decodable {

@@ -5,6 +5,7 @@
 
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 
 /// What all files together come to. The test that ends last closes the account.

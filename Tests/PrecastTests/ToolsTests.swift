@@ -7,6 +7,7 @@
 import Foundation
 import PrecastArtifact
 import PrecastLoader
+import TestSupport
 import Testing
 
 @Suite struct ToolsTests {
@@ -38,10 +39,10 @@ import Testing
     try #require(try functions().first { $0.symbol.hasSuffix("::printf_core") })
   }
 
-  static func has(_ tool: String) -> Bool { Repository.program(tool) != nil }
+  static func has(_ tool: String) -> Bool { findTool(tool) != nil }
 
   private func output(_ tool: String, _ words: [String]) throws -> String {
-    let result = try run(try #require(Repository.program(tool)), words)
+    let result = try run(try #require(findTool(tool)), words)
     #expect(result.status == 0, "\(tool): \(result.errorText)")
     return result.outputText
   }
@@ -166,7 +167,7 @@ import Testing
 
   /// Whether gdb may look into another process.
   static let mayAttach: Bool = {
-    guard let gdb = Repository.program("gdb"), let holder = try? ArtifactHolder([]) else { return false }
+    guard let gdb = findTool("gdb"), let holder = try? ArtifactHolder([]) else { return false }
     let result = try? run(gdb, ["-nx", "-batch", "-p", "\(holder.pid)", "-ex", "info registers rip"])
     return result?.outputText.contains("rip  ") == true
   }()
@@ -194,7 +195,7 @@ import Testing
 
   /// Whether perf is there and may record.
   static let mayProfile: Bool = {
-    guard let perf = Repository.program("perf"), let scratch = try? TemporaryDirectory() else { return false }
+    guard let perf = findTool("perf"), let scratch = try? TemporaryDirectory() else { return false }
     let result = try? run(
       perf, ["record", "-q", "-e", "cpu-clock", "-o", scratch.appending("data").path, "/bin/true"])
     return result?.status == 0
@@ -205,7 +206,7 @@ import Testing
     .enabled(if: mayProfile, "perf is not installed, or may not record here"))
   func perf() throws {
     let scratch = try TemporaryDirectory()
-    let perf = try #require(Repository.program("perf"))
+    let perf = try #require(findTool("perf"))
     let precast = builtProgram("precast")
     let artifact = scratch.appending("fib.cwasm").path
     let data = scratch.appending("data").path

@@ -7,12 +7,13 @@ import Foundation
 import Precast
 import PrecastCompiler
 import PrecastWasm
+import TestSupport
 import Testing
 
 @Suite struct UnwindStepTests {
   /// The stepper, or nil where it cannot be built (no compiler, no libdw-dev).
   static let stepper: (directory: TemporaryDirectory, program: URL)? = {
-    guard let compiler = Repository.program("cc"), let directory = try? TemporaryDirectory() else { return nil }
+    guard let compiler = findTool("cc"), let directory = try? TemporaryDirectory() else { return nil }
     let program = directory.appending("unwind-stepper")
     let source = Repository.tools.appending(path: "unwind-stepper.c").path
     let result = try? run(compiler, ["-O1", "-Wall", "-o", program.path, source, "-ldw", "-lelf"])
@@ -39,7 +40,7 @@ import Testing
 
   @Test(
     "Every instruction of every frame shape unwinds to its caller",
-    .enabled(if: stepper != nil && Repository.program("objdump") != nil, "needs a C compiler, libdw-dev and objdump"),
+    .enabled(if: stepper != nil && findTool("objdump") != nil, "needs a C compiler, libdw-dev and objdump"),
     // As compiled; linked from an object; linked with every call through a veneer; with functions apart.
     arguments: [nil, 0, 1, 2])
   func everyInstruction(layout: Int?) throws {
@@ -87,7 +88,7 @@ import Testing
 
   /// Where the instructions of each function are; not what stands behind them as data (jump tables), or fills up.
   private func instructions(of artifact: URL) throws -> [String: [Int]] {
-    let objdump = try #require(Repository.program("objdump"))
+    let objdump = try #require(findTool("objdump"))
     var isCode = false
     var name = ""
     var list: [String: [Int]] = [:]

@@ -5,6 +5,7 @@
 // functions, those that follow from the instructions that objdump shows. `make golden` writes the rows anew.
 
 import Foundation
+import TestSupport
 import Testing
 
 /// The rules of a stretch of code.
@@ -148,13 +149,13 @@ private enum FrameReader {
   }
 
   private static func output(_ tool: String, _ arguments: [String]) throws -> [Substring] {
-    let program = try #require(Repository.program(tool))
+    let program = try #require(findTool(tool))
     return try run(program, arguments).outputText.split(separator: "\n")
   }
 }
 
 @Suite struct UnwindTableTests {
-  static let missing = ["readelf", "eu-readelf", "objdump"].filter { Repository.program($0) == nil }
+  static let missing = ["readelf", "eu-readelf", "objdump"].filter { findTool($0) == nil }
 
   @Test(
     "readelf and eu-readelf agree with what the compiler meant", .enabled(if: missing.isEmpty, "needs \(missing)"),

@@ -1,22 +1,10 @@
 // Input made to break the decoder: mutated modules, and shapes that cost more than they should if anything is not linear.
 
 import PrecastWasm
+import TestSupport
 import Testing
 
 @Suite struct HostileInputTests {
-  /// A generator that gives the same numbers in every run (SplitMix64).
-  struct Generator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-      state &+= 0x9E37_79B9_7F4A_7C15
-      var value = state
-      value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-      value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-      return value ^ (value >> 31)
-    }
-  }
-
   /// Modules that use everything.
   static var seeds: [[UInt8]] {
     var all = ModuleDecoderTests.rich
@@ -46,7 +34,7 @@ import Testing
 
   @Test("no mutation of a module crashes, and what is accepted adds up", arguments: 0..<8)
   func mutations(round: Int) throws {
-    var generator = Generator(state: UInt64(round) &* 7919 &+ 1)
+    var generator = Random(seed: UInt64(round) &* 7919 &+ 1)
     var accepted = 0
     for _ in 0..<2_500 {
       var bytes = Self.seeds[Int.random(in: 0..<2, using: &generator)]
@@ -74,7 +62,7 @@ import Testing
 
   @Test("bodies of random instructions never crash, and what is accepted adds up", arguments: 0..<4)
   func randomBodies(round: Int) {
-    var generator = Generator(state: UInt64(round) &* 104_729 &+ 3)
+    var generator = Random(seed: UInt64(round) &* 104_729 &+ 3)
     let pieces: [[UInt8]] = [
       [0x02, 0x40], [0x03, 0x40], [0x02, i32], [0x41, 0, 0x04, 0x40], [0x05], [0x0B], [0x0B], [0x41, 1], [0x42, 1],
       [0x1A], [0x1A], [0x6A], [0x20, 0], [0x21, 0], [0x22, 0], [0x0C, 0], [0x41, 0, 0x0D, 0], [0x0C, 1], [0x00],

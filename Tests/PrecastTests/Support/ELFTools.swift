@@ -6,6 +6,7 @@
 // large artifact is a gigabyte of text.
 
 import Foundation
+import TestSupport
 
 enum ELFTools {
   /// One of the tools, and which lines of its output name a file or complain.
@@ -27,7 +28,7 @@ enum ELFTools {
   ]
 
   /// The tools that this machine lacks.
-  static var missing: [String] { all.map(\.name).filter { Repository.program($0) == nil } }
+  static var missing: [String] { all.map(\.name).filter { findTool($0) == nil } }
 
   /// What the tools dislike about the files; empty where they like them all.
   static func complaints(about files: [URL]) throws -> [String] {
@@ -35,7 +36,7 @@ enum ELFTools {
     for start in stride(from: 0, to: files.count, by: 200) {
       let names = files[start..<min(start + 200, files.count)].map(\.path)
       for tool in all {
-        if let program = Repository.program(tool.name) { complaints += try check(tool, program, names) }
+        if let program = findTool(tool.name) { complaints += try check(tool, program, names) }
       }
     }
     return complaints

@@ -4,6 +4,7 @@ import Foundation
 import LargeModule
 import PrecastCompiler
 import PrecastWasm
+import TestSupport
 
 enum LoadInputs {
   /// C, with wasi-libc's formatted output: TestData/Load/hello.c.

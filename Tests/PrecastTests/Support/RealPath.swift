@@ -9,6 +9,7 @@ import PrecastMachineCode
 import PrecastRuntime
 import PrecastWASI
 import PrecastWasm
+import TestSupport
 import Testing
 
 /// Compiles modules into a directory of its own, and loads them from there.
