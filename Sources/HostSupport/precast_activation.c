@@ -12,6 +12,8 @@
 //      exit trampoline    rbp = exit_frame_pointer: its return address is the first wasm frame
 //      host frames        not walked: the activation entered from them links to this one
 //
+// (On AArch64 x29 is what rbp is here; frame records look the same.)
+//
 // Addresses of an activation's frames only rise, and stay between where the walk starts and the
 // entry trampoline's frame. A chain that does not is damaged, and ends there; since nothing outside
 // that part of the live stack is read, the walk itself cannot fault.
@@ -96,6 +98,15 @@ static inline uint64_t thread_limit(const struct precast_thread *thread, uint64_
   return less_or_zero(sp, UNKNOWN_STACK - PRECAST_STACK_RESERVE);
 }
 
+// Compiled wasm leaves x19 to x25 alone, so entry trampolines on AArch64 do not keep them. But where an artifact is lost
+// in the middle of a C function that is linked into it, the signal handler leaves with that function's values in them. So they
+// are saved with the other registers that are used here, before the call (hence twice), and nothing is in them during it.
+#if defined(__aarch64__)
+#define KEEP_REGISTERS() __asm__ volatile("" : : : "x19", "x20", "x21", "x22", "x23", "x24", "x25")
+#else
+#define KEEP_REGISTERS() ((void)0)
+#endif
+
 /// What all ways to enter have in common. What is needed behind the call is read again from the activation, so that
 /// nothing has to be kept in registers that would have to be saved first: the trampoline saves them all a moment later.
 static inline __attribute__((always_inline)) uint64_t enter(
@@ -123,7 +134,9 @@ static inline __attribute__((always_inline)) uint64_t enter(
   store->stack_limit = limit;
   store->activation = activation;
   precast_thread.current = activation;
+  KEEP_REGISTERS();
   uint64_t result = entry(context, code, slots, activation);
+  KEEP_REGISTERS();
   store = activation->store;
   precast_thread.current = activation->previous;
   store->activation = activation->saved_store_activation;

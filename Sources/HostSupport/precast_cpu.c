@@ -1,5 +1,6 @@
-// CPU features by CPUID. Those that widen registers also need the operating system to save these
-// registers (XCR0), or their instructions fault.
+// CPU features: on x86-64 by CPUID. Those that widen registers also need the operating system to save these
+// registers (XCR0), or their instructions fault. On AArch64 a program may not ask the processor; the kernel
+// says in the auxiliary vector what it lets programs use.
 #include "precast_cpu.h"
 
 #if defined(__x86_64__)
@@ -58,6 +59,25 @@ uint32_t precast_cpu_features(void) {
     features = detect();
     atomic_store_explicit(&known, features, memory_order_relaxed);
   }
+  return features;
+}
+
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+
+// asm/hwcap.h, which not every system has in full.
+#define CAPABILITY_ATOMICS (1ul << 8)
+#define CAPABILITY_FPHP (1ul << 9)
+#define CAPABILITY_ASIMDHP (1ul << 10)
+#define CAPABILITY2_BTI (1ul << 17)
+
+uint32_t precast_cpu_features(void) {
+  unsigned long first = getauxval(AT_HWCAP), second = getauxval(AT_HWCAP2);
+  uint32_t features = 0;
+  if (first & CAPABILITY_ATOMICS) features |= PRECAST_CPU_LSE;
+  // Scalar and vector half-precision arithmetic come together (FEAT_FP16); both are asked for.
+  if ((first & CAPABILITY_FPHP) && (first & CAPABILITY_ASIMDHP)) features |= PRECAST_CPU_FP16;
+  if (second & CAPABILITY2_BTI) features |= PRECAST_CPU_BTI;
   return features;
 }
 

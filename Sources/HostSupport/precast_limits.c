@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "precast_limits.h"
 
 #include <errno.h>

@@ -31,6 +31,13 @@
 #define AT_MINSIGSTKSZ 51
 #endif
 
+/// What a signal frame is taken for where the kernel does not say (before Linux 4.18 on AArch64, 5.14 on x86-64). On AArch64
+/// it has room for vector registers of any length, of which those kernels do not tell.
+#if defined(__aarch64__)
+#define UNKNOWN_SIGNAL_FRAME (16 * 1024)
+#else
+#define UNKNOWN_SIGNAL_FRAME 4096
+#endif
 /// What the handler, and one that it passes a signal on to, may want beside the signal frame.
 #define HANDLER_STACK (64 * 1024)
 /// Somebody else's alternate stack is good enough with this much beside the signal frame.
@@ -109,7 +116,7 @@ void precast_thread_prepare(struct precast_thread *thread) {
   if (!have_key) return;
 
   size_t signal_frame = (size_t)getauxval(AT_MINSIGSTKSZ);
-  if (signal_frame < 4096) signal_frame = 4096;
+  if (signal_frame == 0) signal_frame = UNKNOWN_SIGNAL_FRAME;
   stack_t current;
   bool keep = sigaltstack(NULL, &current) != 0 || (current.ss_flags & SS_ONSTACK) ||
               (!(current.ss_flags & SS_DISABLE) && current.ss_size >= signal_frame + ADEQUATE_STACK);

@@ -38,7 +38,7 @@ final class CodeArena: Sendable {
     base = UInt(address)
     self.blocks = Mutex(blocks)
     // For good: the unwinder reads it as long as the process runs.
-    let section = ArenaUnwindTable.section(start: base, size: size)
+    let section = ArenaUnwindTable.native.section(start: base, size: size)
     let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: section.count, alignment: 8)
     unsafe copy.copyBytes(from: section)
     _ = unsafe precast_register_frames(copy.baseAddress, copy.count)

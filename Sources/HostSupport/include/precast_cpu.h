@@ -28,9 +28,18 @@ enum precast_cpu_feature {
   PRECAST_CPU_AVX512BW = 1u << 16,
   PRECAST_CPU_AVX512DQ = 1u << 17,
   PRECAST_CPU_AVX512VL = 1u << 18,
+
+  // AArch64.
+
+  /// Atomic instructions (FEAT_LSE).
+  PRECAST_CPU_LSE = 1u << 24,
+  /// Half-precision arithmetic (FEAT_FP16).
+  PRECAST_CPU_FP16 = 1u << 25,
+  /// Indirect branches into guarded pages must meet a landing pad (FEAT_BTI). Elsewhere landing pads do nothing.
+  PRECAST_CPU_BTI = 1u << 26,
 };
 
-/// The features of this machine, found once. On other architectures than x86-64: 0.
+/// The features of this machine. On other architectures than x86-64 and AArch64: 0.
 uint32_t precast_cpu_features(void);
 
 #ifdef __cplusplus
