@@ -100,47 +100,24 @@ static void context_leave(ucontext_t *c, const struct precast_activation *activa
 static bool is_memory_fault(int signal) { return signal == SIGSEGV || signal == SIGBUS; }
 
 /// Records how the thread's current activation ends.
-static void record(uint32_t trap_code, int signal, uint64_t address, const ucontext_t *context) {
+static void record(uint32_t trap_code, const struct precast_fault *fault) {
   struct precast_thread *thread = &precast_thread;
   struct precast_activation *activation = thread->current;
   activation->trap_code = trap_code;
-  activation->trap_signal = signal;
-  activation->trap_pc = context_pc(context);
-  activation->trap_frame_pointer = context_fp(context);
-  activation->trap_fault_address = address;
+  activation->trap_signal = fault->signal;
+  activation->trap_pc = fault->pc;
+  activation->trap_frame_pointer = fault->frame_pointer;
+  activation->trap_fault_address = fault->address;
   activation->trap_frames = thread->trap_frames;
   activation->trap_frame_count = (uint32_t)precast_stack_walk_from(
-      activation, context_pc(context), context_fp(context), context_sp(context), thread->trap_frames,
+      activation, fault->pc, fault->frame_pointer, fault->stack_pointer, thread->trap_frames,
       thread->trap_frames ? PRECAST_TRAP_FRAMES : 0, &activation->trap_frames_truncated);
 }
 
-/// Ends the thread's current activation, whose code cannot go on because its artifact is damaged.
-static bool abandon(int signal, uint64_t address, ucontext_t *context) {
+enum precast_fault_end precast_fault_resolve(const struct precast_fault *fault, struct precast_resumption *resumption) {
   struct precast_activation *activation = precast_thread.current;
-  if (!activation) return false;
-  // It may have ended already, and only its way out is lost: then it ends as it would have.
-  bool has_ended = activation->trap_code != 0 || (activation->entry_frame_pointer != 0 &&
-                                                  context_pc(context) == activation->resume_program_counter);
-  if (!has_ended) record(PRECAST_TRAP_DAMAGED, signal, address, context);
-  context_leave(context, activation);
-  return true;
-}
-
-/// Deals with the signal if it is about our code or our mappings.
-static bool ours(int signal, const siginfo_t *info, ucontext_t *context) {
-  if (info->si_code <= 0) return false;  // sent by a process
-  uint64_t pc = context_pc(context);
-  uint64_t address = is_memory_fault(signal) ? (uint64_t)(uintptr_t)info->si_addr : 0;
-  if (signal == SIGBUS && info->si_code == BUS_ADRERR) {
-    switch (precast_lost_page(address, pc)) {
-      case PRECAST_PAGE_REPLACED: return true;
-      case PRECAST_PAGE_NEEDED: return abandon(signal, address, context);
-      case PRECAST_PAGE_ELSEWHERE: break;
-    }
-  }
-
-  struct precast_activation *activation = precast_thread.current;
-  if (!activation) return false;
+  if (!activation) return PRECAST_FAULT_UNKNOWN;
+  uint64_t pc = fault->pc;
   uint32_t token = precast_code_read_begin();
   const struct precast_code *code = precast_code_read_find(pc);
   struct precast_place place;
@@ -148,23 +125,61 @@ static bool ours(int signal, const siginfo_t *info, ucontext_t *context) {
   bool ran_off = !code && precast_code_read_find_address(pc, &place) && !place.is_image;
   if (ran_off) code = place.artifact;
   precast_code_read_end(token);  // this thread is executing the code, so it stays
-  if (!code) return false;
-  if (ran_off) return precast_lost_some(code) && abandon(signal, address, context);
+  if (!code) return PRECAST_FAULT_UNKNOWN;
+  if (ran_off) return precast_lost_some(code) ? PRECAST_FAULT_ABANDON : PRECAST_FAULT_UNKNOWN;
   // A fault at the text itself is no trap, whatever stands there.
-  bool in_text = is_memory_fault(signal) && address >= code->text_start && address < code->text_end;
+  bool in_text = is_memory_fault(fault->signal) && fault->address >= code->text_start && fault->address < code->text_end;
   uint8_t trap_code =
       in_text ? 0 : precast_trap_lookup(code->traps, code->traps_size, pc - code->text_start, code->pages);
   // The table's checksums do not fit: nobody can say what this instruction was for.
-  if (trap_code == PRECAST_TRAP_DAMAGED) return abandon(signal, address, context);
+  if (trap_code == PRECAST_TRAP_DAMAGED) return PRECAST_FAULT_ABANDON;
   if (trap_code == 0) {
     // A defect, in us or in the compiler: it goes to whoever handles crashes. But not where the code or the table is
     // not what was loaded: the text was taken away by `precast_lost_page`, the table reads as zeros, or the
     // file now ends in the middle of a page of text, whose rest reads as zeros and was executed.
-    return precast_lost_some(code) && abandon(signal, address, context);
+    return precast_lost_some(code) ? PRECAST_FAULT_ABANDON : PRECAST_FAULT_UNKNOWN;
   }
-  record(trap_code, signal, address, context);
-  context_resume(context, activation->resume_program_counter, activation->resume_stack_pointer);
+  record(trap_code, fault);
+  resumption->pc = activation->resume_program_counter;
+  resumption->stack_pointer = activation->resume_stack_pointer;
+  return PRECAST_FAULT_RESUME;
+}
+
+/// Ends the thread's current activation, whose code cannot go on because its artifact is damaged.
+static bool abandon(const struct precast_fault *fault, ucontext_t *context) {
+  struct precast_activation *activation = precast_thread.current;
+  if (!activation) return false;
+  // It may have ended already, and only its way out is lost: then it ends as it would have.
+  bool has_ended = activation->trap_code != 0 ||
+      (activation->entry_frame_pointer != 0 && fault->pc == activation->resume_program_counter);
+  if (!has_ended) record(PRECAST_TRAP_DAMAGED, fault);
+  context_leave(context, activation);
   return true;
+}
+
+/// Deals with the signal if it is about our code or our mappings.
+static bool ours(int signal, const siginfo_t *info, ucontext_t *context) {
+  if (info->si_code <= 0) return false;  // sent by a process
+  struct precast_fault fault = {
+      .signal = signal,
+      .pc = context_pc(context),
+      .frame_pointer = context_fp(context),
+      .stack_pointer = context_sp(context),
+      .address = is_memory_fault(signal) ? (uint64_t)(uintptr_t)info->si_addr : 0};
+  if (signal == SIGBUS && info->si_code == BUS_ADRERR) {
+    switch (precast_lost_page(fault.address, fault.pc)) {
+      case PRECAST_PAGE_REPLACED: return true;
+      case PRECAST_PAGE_NEEDED: return abandon(&fault, context);
+      case PRECAST_PAGE_ELSEWHERE: break;
+    }
+  }
+  struct precast_resumption resumption;
+  switch (precast_fault_resolve(&fault, &resumption)) {
+    case PRECAST_FAULT_RESUME: context_resume(context, resumption.pc, resumption.stack_pointer); return true;
+    case PRECAST_FAULT_ABANDON: return abandon(&fault, context);
+    case PRECAST_FAULT_UNKNOWN: break;
+  }
+  return false;
 }
 
 static void put_default_back(int signal) {
