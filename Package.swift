@@ -123,6 +123,9 @@ let package = Package(
       ],
       path: "Tests/InteropTests", exclude: ["C"]),
     .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),
+    .testTarget(
+      name: "HostSupportTests", dependencies: ["PrecastLoader", "CPrecastHost", "TestSupport"],
+      path: "Tests/HostSupportTests", exclude: ["AArch64"]),
     .target(name: "CLoaderTestCode", dependencies: ["CPrecastHost"], path: "Tests/LoaderTestCode"),
     .testTarget(
       name: "LoaderTests",

@@ -50,7 +50,7 @@ static uint64_t word_at(uint64_t address) { return *(const uint64_t *)(uintptr_t
 /// Returns 1 from the entry trampoline, without the trampoline: its page may be lost. `PRECAST_ENTRY_FRAME_*` says what
 /// this relies on. The frame is on the live stack, above the stack pointer (or, at the trampoline's last
 /// instruction, right below it, where only this thread's next push would write).
-static void context_leave(ucontext_t *c, const struct precast_activation *activation) {
+static bool context_leave(ucontext_t *c, const struct precast_activation *activation) {
   greg_t *r = c->uc_mcontext.gregs;
   uint64_t frame = activation->entry_frame_pointer;
   uint64_t return_address_at;
@@ -80,6 +80,7 @@ static void context_leave(ucontext_t *c, const struct precast_activation *activa
   r[REG_RSP] = (greg_t)(return_address_at + 8);
   r[REG_RAX] = 1;
   r[REG_EFL] &= ~(greg_t)0x400;  // the direction flag, which C expects clear
+  return true;
 }
 #elif defined(__aarch64__)
 static uint64_t context_pc(const ucontext_t *c) { return c->uc_mcontext.pc; }
@@ -88,10 +89,87 @@ static uint64_t context_fp(const ucontext_t *c) { return c->uc_mcontext.regs[29]
 static void context_resume(ucontext_t *c, uint64_t pc, uint64_t sp) {
   c->uc_mcontext.pc = pc;
   c->uc_mcontext.sp = sp;
+  // PSTATE.BTYPE: where the fault was at the target of an indirect branch, the processor still waits for a landing pad.
+  c->uc_mcontext.pstate &= ~(uint64_t)0xC00;
 }
-// There are no trampolines for this architecture yet, so no frame of theirs that could be relied on.
-static void context_leave(ucontext_t *c, const struct precast_activation *activation) {
-  context_resume(c, activation->resume_program_counter, activation->resume_stack_pointer);
+
+static uint64_t word_at(uint64_t address) { return *(const uint64_t *)(uintptr_t)address; }
+
+// asm/sigcontext.h, under names of our own: the header is not the same everywhere.
+#define VECTOR_RECORD 0x46508001
+struct record_head {
+  uint32_t magic;
+  uint32_t size;
+};
+struct vector_record {
+  struct record_head head;
+  uint32_t fpsr;
+  uint32_t fpcr;
+  uint64_t registers[32][2];
+};
+
+/// The vector registers in a signal frame; null where it has none. They are in a chain of records with sizes, ended by one
+/// without. The kernel always has this record in the first part of the chain, and restores the low 128 bits of each
+/// register from it, whatever records of longer ones follow (Documentation/arch/arm64/sve.rst, 6).
+static struct vector_record *context_vectors(ucontext_t *c) {
+  unsigned char *records = c->uc_mcontext.__reserved;
+  size_t offset = 0, end = sizeof c->uc_mcontext.__reserved;
+  while (end - offset >= sizeof(struct record_head)) {
+    struct record_head *head = (struct record_head *)(records + offset);
+    if (head->magic == VECTOR_RECORD && head->size >= sizeof(struct vector_record) && head->size <= end - offset) {
+      return (struct vector_record *)head;
+    }
+    if (head->magic == 0 || head->size < sizeof *head || head->size > end - offset || head->size % 16 != 0) break;
+    offset += head->size;
+  }
+  return NULL;
+}
+
+/// Returns 1 from the entry trampoline, without the trampoline: its page may be lost. `PRECAST_AARCH64_ENTRY_*` says what
+/// this relies on. x19 to x25 are whatever they are: `precast_enter` has kept them.
+///
+/// False when it cannot be done, because the kernel gives no vector registers; nothing is changed then.
+static bool context_leave(ucontext_t *c, const struct precast_activation *activation) {
+  unsigned long long *x = c->uc_mcontext.regs;
+  uint64_t frame = activation->entry_frame_pointer, sp = context_sp(c);
+  uint64_t return_address = x[30];
+  if (frame != 0 && sp < frame) {
+    struct vector_record *vectors = context_vectors(c);
+    if (!vectors) return false;
+    static const int pairs[] = {
+        PRECAST_AARCH64_ENTRY_FRAME_D8, PRECAST_AARCH64_ENTRY_FRAME_D10, PRECAST_AARCH64_ENTRY_FRAME_D12,
+        PRECAST_AARCH64_ENTRY_FRAME_D14};
+    for (int i = 0; i < 8; i++) {
+      vectors->registers[8 + i][0] = word_at(frame + (uint64_t)(int64_t)(pairs[i / 2] + i % 2 * 8));
+    }
+    x[26] = word_at(frame + PRECAST_AARCH64_ENTRY_FRAME_X26);
+    x[27] = word_at(frame + PRECAST_AARCH64_ENTRY_FRAME_X27);
+    x[28] = word_at(frame + PRECAST_AARCH64_ENTRY_FRAME_X28);
+    x[29] = word_at(frame);
+    return_address = word_at(frame + 8);
+    sp = frame + 16;
+  } else if (frame != 0) {
+    // In the epilogue, which has put the other registers back, and given up the part of the frame where they were: there is
+    // no red zone below the stack pointer, so a signal's frame may have been there since. The last load may still be to come.
+    if (sp == frame) {
+      x[29] = word_at(frame);
+      return_address = word_at(frame + 8);
+      sp = frame + 16;
+    }
+  } else {
+    // In the prologue: until it has stored its frame pointer, the trampoline changes none of the caller's registers but sp
+    // and x29, and `precast_enter` has left its address where the resume point will be.
+    uint64_t done = context_pc(c) - activation->resume_program_counter;
+    if (done >= PRECAST_AARCH64_ENTRY_FRAME_SIZE) {
+      sp = x[29] + 16;
+      x[29] = word_at(x[29]);
+    } else if (done >= PRECAST_AARCH64_ENTRY_RECORD_SIZE) {
+      sp += 16;
+    }
+  }
+  x[0] = 1;
+  context_resume(c, return_address, sp);
+  return true;
 }
 #else
 #error "no register access for this architecture"
@@ -114,6 +192,12 @@ static void record(uint32_t trap_code, const struct precast_fault *fault) {
       thread->trap_frames ? PRECAST_TRAP_FRAMES : 0, &activation->trap_frames_truncated);
 }
 
+/// Whether the undefined instruction is a word of zeros, as a lost text reads. On AArch64 that is `udf #0`; the traps that
+/// compiled code raises by `udf` have their code in it, which is not 0. (On x86-64 zeros are no undefined instruction.)
+static bool is_blank(const struct precast_fault *fault) {
+  return fault->signal == SIGILL && fault->pc % 4 == 0 && *(const uint32_t *)(uintptr_t)fault->pc == 0;
+}
+
 enum precast_fault_end precast_fault_resolve(const struct precast_fault *fault, struct precast_resumption *resumption) {
   struct precast_activation *activation = precast_thread.current;
   if (!activation) return PRECAST_FAULT_UNKNOWN;
@@ -129,8 +213,9 @@ enum precast_fault_end precast_fault_resolve(const struct precast_fault *fault, 
   if (ran_off) return precast_lost_some(code) ? PRECAST_FAULT_ABANDON : PRECAST_FAULT_UNKNOWN;
   // A fault at the text itself is no trap, whatever stands there.
   bool in_text = is_memory_fault(fault->signal) && fault->address >= code->text_start && fault->address < code->text_end;
+  bool is_no_site = in_text || is_blank(fault);
   uint8_t trap_code =
-      in_text ? 0 : precast_trap_lookup(code->traps, code->traps_size, pc - code->text_start, code->pages);
+      is_no_site ? 0 : precast_trap_lookup(code->traps, code->traps_size, pc - code->text_start, code->pages);
   // The table's checksums do not fit: nobody can say what this instruction was for.
   if (trap_code == PRECAST_TRAP_DAMAGED) return PRECAST_FAULT_ABANDON;
   if (trap_code == 0) {
@@ -153,8 +238,7 @@ static bool abandon(const struct precast_fault *fault, ucontext_t *context) {
   bool has_ended = activation->trap_code != 0 ||
       (activation->entry_frame_pointer != 0 && fault->pc == activation->resume_program_counter);
   if (!has_ended) record(PRECAST_TRAP_DAMAGED, fault);
-  context_leave(context, activation);
-  return true;
+  return context_leave(context, activation);
 }
 
 /// Deals with the signal if it is about our code or our mappings.

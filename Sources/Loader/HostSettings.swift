@@ -36,6 +36,8 @@ public enum HostSettings {
     if has(PRECAST_CPU_AVX512F, PRECAST_CPU_AVX512BW, PRECAST_CPU_AVX512DQ, PRECAST_CPU_AVX512VL) {
       features.insert(.avx512)
     }
+    if has(PRECAST_CPU_LSE) { features.insert(.lse) }
+    if has(PRECAST_CPU_FP16) { features.insert(.fp16) }
     return features
   }()
 

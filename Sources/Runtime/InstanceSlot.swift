@@ -20,6 +20,7 @@
 //  4. Nobody but its user has an address in it. Generated code and handles (`Memory`, `Table`) reach it only through
 //     instances of a store, a handle keeps its store alive, and slots are given back when their store goes, never before.
 
+import CPrecastHost
 import PrecastArtifact
 import PrecastLoader
 
@@ -104,7 +105,8 @@ final class InstanceSlot: @unchecked Sendable {
       reach = memorySize
     }
     let start = tableBytes > 0 ? 0 : Self.memoryOffset
-    let end = memorySize > 0 ? Self.memoryOffset + memorySize : tableBytes
+    let page = precast_page_size()
+    let end = memorySize > 0 ? Self.memoryOffset + memorySize : (tableBytes + page - 1) & ~(page - 1)
     if start < end { try reservation.reset(offset: start, length: end - start) }
   }
 }

@@ -125,7 +125,7 @@ struct precast_activation {
 //      mov x29, sp                  (done at PRECAST_AARCH64_ENTRY_FRAME_SIZE bytes)
 //
 // and changes neither x30 nor any register that belongs to its caller, but x29 and sp, before it has written
-// `entry_frame_pointer`.
+// `entry_frame_pointer`. At its end it has put all of them back but x29 and x30 when it moves sp to x29.
 //
 //      [x29 + 8]  return address        [x29 - 48]  d8       [x29 - 80]  d12
 //      [x29]      x29                   [x29 - 40]  d9       [x29 - 72]  d13
