@@ -94,7 +94,8 @@ test-wasm: setup-test
 DEBUG_FLAGS := --target=wasm32 -g -nostdlib -fdebug-compilation-dir=/guest -mbulk-memory -mnontrapping-fptoint -Wall -Wextra \
   -Wno-infinite-recursion -Wno-int-to-pointer-cast -Wl,--no-entry -Wl,-z,stack-size=4194304
 debug-wasm: setup-test
-	cd TestData/Debug; for level in 0 2; do clang-19 $(DEBUG_FLAGS) -O$$level -o traps-O$$level.wasm traps.c; done
+	cd TestData/Debug; for level in 0 2; do clang-19 $(DEBUG_FLAGS) -O$$level -o traps-O$$level.wasm traps.c; \
+	  clang-19 $(DEBUG_FLAGS) -mreference-types -O$$level -o tables-O$$level.wasm tables.c; done
 	cd TestData/Debug; clang-19 $(DEBUG_FLAGS) -O1 -o shop.wasm shop.cpp
 	chmod 644 TestData/Debug/*.wasm
 

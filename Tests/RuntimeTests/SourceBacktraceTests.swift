@@ -5,15 +5,37 @@ import Glibc
 import Precast
 import PrecastArtifact
 import PrecastCompiler
+import PrecastDebugInfo
+import PrecastLoader
+import PrecastMachineCode
 import PrecastWasm
 import Testing
 
-/// A way from a wasm binary to a module.
+/// A way from a wasm binary to a module, and the engine that runs it.
 struct Loading: Sendable, CustomTestStringConvertible {
   var name: String
+  /// What the code is made for.
+  var settings = CompilerSettings()
+  var engine: @Sendable () throws -> Engine = { Engine() }
   var load: @Sendable (Engine, _ wasm: [UInt8], CompilerSettings) throws -> Module
 
   var testDescription: String { name }
+
+  /// An unlinked object, which the loader links.
+  private static func object(_ name: String, _ text: TextSectionOptions = TextSectionOptions()) -> Loading {
+    Loading(name: name) { engine, wasm, settings in
+      let object = try Compiler(settings: settings).compileObject(WasmBinary(wasm))
+      return try Module(
+        engine: engine, linking: [LinkableObject(object, name: "guest.o")], layout: LinkLayout(text: text))
+    }
+  }
+
+  private static let veneers: TextSectionOptions = {
+    var options = TextSectionOptions()
+    options.testing.forceVeneers = true
+    options.testing.padding = 4096
+    return options
+  }()
 
   /// Every way there is.
   static let all = [
@@ -26,6 +48,7 @@ struct Loading: Sendable, CustomTestStringConvertible {
     Loading(name: "memory") { engine, wasm, settings in
       try Module(engine: engine, deserialize: try Compiler(settings: settings).compile(WasmBinary(wasm)))
     },
+    object("an unlinked object"), object("an unlinked object, functions apart and called through veneers", veneers),
   ]
 }
 
@@ -66,6 +89,8 @@ let hasLibDW = dlopen("libdw.so.1", RTLD_LAZY) != nil
     /// The first bytes of the operator that traps.
     var operators: [[UInt8]]
     var isInlinable = true
+    /// Where the function is.
+    var source = "traps"
 
     var testDescription: String { "\(export)(\(argument))" }
   }
@@ -100,15 +125,31 @@ let hasLibDW = dlopen("libdw.so.1", RTLD_LAZY) != nil
     Case(
       export: "recurse_from", argument: 0, code: .stackOverflow, function: "recurse", mark: "recurse",
       operators: [], isInlinable: false),
+    Case(
+      export: "put_at", argument: 7, code: .tableOutOfBounds, function: "put", mark: "put", operators: [[0x26]],
+      source: "tables"),
   ]
+
+  /// What two ways of loading have to agree on.
+  struct Seen: Equatable {
+    var function: Int?
+    var name: String?
+    var wasmOffset: Int?
+    var positions: [SourcePosition]
+
+    init(_ frame: Backtrace.Frame) {
+      (function, name, wasmOffset) = (frame.functionIndex, frame.functionName, frame.wasmOffset)
+      positions = frame.sourcePositions
+    }
+  }
 
   func instance(
     _ guest: DebugGuest, _ loading: Loading, _ call: @escaping @Sendable (borrowing Caller, Int32) throws -> Int32
   )
     throws -> Instance
   {
-    let engine = Engine()
-    let module = try loading.load(engine, guest.wasm, CompilerSettings())
+    let engine = try loading.engine()
+    let module = try loading.load(engine, guest.wasm, loading.settings)
     let store = Store(engine: engine)
     var imports = Imports()
     imports.define(
@@ -119,7 +160,8 @@ let hasLibDW = dlopen("libdw.so.1", RTLD_LAZY) != nil
 
   @Test(arguments: cases, [0, 2])
   func aTrapNamesFunctionOffsetAndLine(_ test: Case, _ level: Int) throws {
-    let guest = try DebugGuest("traps-O\(level).wasm", source: "traps.c")
+    let guest = try DebugGuest("\(test.source)-O\(level).wasm", source: "\(test.source).c")
+    var first: [Seen]?
     for loading in Loading.all {
       let instance = try instance(guest, loading) { _, a in a }
       let found = try #require(
@@ -151,6 +193,10 @@ let hasLibDW = dlopen("libdw.so.1", RTLD_LAZY) != nil
         #expect(text.contains("\(test.function)("))
       }
       #expect(found.description.contains("\(guest.sourceName):"))
+      // However the code came, the frames are the same. (Of a stack overflow, the first few: stacks are of many sizes.)
+      let seen = found.frames.prefix(4).map(Seen.init)
+      #expect(seen == first ?? seen, "\(loading.name)")
+      first = first ?? seen
     }
   }
 
@@ -202,8 +248,8 @@ let hasLibDW = dlopen("libdw.so.1", RTLD_LAZY) != nil
     let guest = try DebugGuest("shop.wasm", source: "shop.cpp")
     for loading in Loading.all {
       for hasDebugInfo in [true, false] {
-        let engine = Engine()
-        var settings = CompilerSettings()
+        let engine = try loading.engine()
+        var settings = loading.settings
         settings.debugInfo = hasDebugInfo
         let module = try loading.load(engine, guest.wasm, settings)
         let instance = try module.instantiate(store: Store(engine: engine))
