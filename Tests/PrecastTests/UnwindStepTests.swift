@@ -76,6 +76,120 @@ import Testing
       #expect(isComplete(end), "\(end)")
     }
     #expect(steps.seen.count > 1000)
+    // Where every call goes through a veneer, those were stepped through.
+    let veneers = try veneers(of: artifact)
+    #expect(veneers.isEmpty == (layout != 1))
+    #expect(veneers.flatMap { $0 }.filter { !steps.seen.contains($0) } == [])
+  }
+
+  /// C for imports to be bound to: frames of every kind that a C compiler makes, parameters on the stack.
+  private static let boundSource = """
+    typedef long long i64;
+    static i64 kept;
+    int none(void) { return 0; }
+    int twice(int a) { kept += a; return 2 * a; }
+    double many(i64 a, i64 b, i64 c, i64 d, i64 e, i64 f, i64 g, i64 h, double i, double j, double k, double l, double m,
+                double n, double o, double p, double q) {
+      return a + b + c + d + e + f + g + h + i + j + k + l + m + n + o + p + q + kept;
+    }
+    __attribute__((noinline)) static i64 large(i64 a) {
+      volatile i64 block[40];
+      for (int i = 0; i < 4; i++) block[i] = a * i;
+      return block[1] + block[3];
+    }
+    i64 calls(i64 a) { return large(a) + large(a + 1) * a + kept; }
+    i64 dynamic(int a) {
+      volatile char *block = __builtin_alloca(a * 16 + 1);
+      block[0] = 1;
+      return block[0] + large(a);
+    }
+    """
+
+  private static let boundModule = """
+    (module
+      (import "c" "none" (func $none (result i32)))
+      (import "c" "twice" (func $twice (param i32) (result i32)))
+      (import "c" "many" (func $many (param i64 i64 i64 i64 i64 i64 i64 i64 f64 f64 f64 f64 f64 f64 f64 f64 f64)
+        (result f64)))
+      (import "c" "calls" (func $calls (param i64) (result i64)))
+      (import "c" "dynamic" (func $dynamic (param i32) (result i64)))
+      (table 2 funcref)
+      (elem (i32.const 0) $twice $none)
+      (export "exported" (func $calls))
+      (func (export "in a table") (param i32) (result i32)
+        (call_indirect (param i32) (result i32) (local.get 0) (i32.const 0)))
+      (func (export "many") (param i64 f64) (result f64)
+        (call $many (local.get 0) (local.get 0) (local.get 0) (local.get 0) (local.get 0) (local.get 0) (local.get 0)
+          (local.get 0) (local.get 1) (local.get 1) (local.get 1) (local.get 1) (local.get 1) (local.get 1) (local.get 1)
+          (local.get 1) (local.get 1)))
+      (func $inner (param i32) (result i32)
+        (i32.add (call $twice (local.get 0)) (i32.wrap_i64 (call $dynamic (call $none)))))
+      (func (export "deep") (param i32 i64) (result i64)
+        (i64.add (call $calls (local.get 1)) (i64.extend_i32_s (call $inner (local.get 0))))))
+    """
+
+  @Test(
+    "Every instruction of adapters, of the C functions that imports are bound to, and of veneers to both unwinds",
+    .enabled(
+      if: stepper != nil && Repository.program("objdump") != nil && Repository.program("wasm-tools") != nil,
+      "needs a C compiler, libdw-dev, objdump and wasm-tools"),
+    arguments: [0, 1, 2])
+  func boundFunctions(layout: Int) throws {
+    let stepper = try #require(Self.stepper)
+    let folder = try TemporaryDirectory()
+    try Data(Self.boundModule.utf8).write(to: folder.appending("module.wat"))
+    try Data(Self.boundSource.utf8).write(to: folder.appending("bound.c"))
+    let parsed = try run(
+      #require(Repository.program("wasm-tools")),
+      ["parse", folder.appending("module.wat").path, "-o", folder.appending("module.wasm").path])
+    try #require(parsed.status == 0, "\(parsed.errorText)")
+    let compiled = try run(
+      #require(Repository.program("cc")),
+      [
+        "-c", "-O2", "-fPIC", "-fvisibility=hidden", "-fomit-frame-pointer", "-fno-stack-protector", "-o",
+        folder.appending("bound.o").path, folder.appending("bound.c").path,
+      ])
+    try #require(compiled.status == 0, "\(compiled.errorText)")
+    var options = ObjectOptions()
+    options.bindings = ["none", "twice", "many", "calls", "dynamic"].map { ImportBinding(path: "c.\($0)", symbol: $0) }
+    let wasm = WasmBinary([UInt8](try Data(contentsOf: folder.appending("module.wasm"))))
+    let artifact = folder.appending("bound.cwasm")
+    try ObjectLinking.link(
+      [
+        LinkableObject(try Compiler().compileObject(wasm, options: options), name: "module.o"),
+        try LinkableObject(contentsOfFile: folder.appending("bound.o").path),
+      ], toFile: artifact.path, durable: false, layout: LinkedModuleTests.layouts[layout])
+
+    let result = try run(stepper.program, [artifact.path, builtProgram("unwind-subject").path, artifact.path])
+    #expect(result.status == 0, "\(result.errorText)")
+    let steps = Steps(result.outputText)
+    #expect(steps.counts["abandoned"] == 0)
+    let functions = try instructions(of: artifact)
+    // An adapter's check of the stack holds, so its trap is not reached.
+    for index in 0..<5 {
+      let adapter = try #require(functions.first { $0.key.hasPrefix("wasm[0]::adapter[\(index)]::") })
+      #expect(adapter.value.filter { !steps.seen.contains($0) }.count <= 1, "\(adapter.key)")
+    }
+    var stepped = 0
+    for name in ["none", "twice", "many", "calls", "large", "dynamic"] {
+      let function = try #require(functions.first { $0.key.hasPrefix(name) }, "\(name)")
+      let seen = function.value.count { steps.seen.contains($0) }
+      #expect(seen > 1, "\(name)")
+      stepped += seen
+    }
+    #expect(stepped > 60)
+    let veneers = try veneers(of: artifact)
+    #expect(veneers.isEmpty == (layout != 1))
+    #expect(veneers.flatMap { $0 }.filter { !steps.seen.contains($0) } == [])
+  }
+
+  /// Where the instructions of each veneer are: `lea`, `add`, `jmp`, and the cell with the distance.
+  private func veneers(of artifact: URL) throws -> [[Int]] {
+    let text = try run(#require(Repository.program("nm")), ["-S", artifact.path]).outputText
+    return text.split(separator: "\n").filter { $0.hasSuffix(" wasm[0]::stub::veneers") }.flatMap { line in
+      let fields = line.split(separator: " ").prefix(2).compactMap { Int($0, radix: 16) }
+      return stride(from: fields[0], to: fields[0] + fields[1], by: 24).map { [$0, $0 + 7, $0 + 10] }
+    }
   }
 
   @Test("One registration serves any number of modules")
