@@ -20,6 +20,71 @@ public enum Demangler {
 
   // Longer names are nobody's, and take the libraries' time.
   private static let longest = 1 << 14
+  // What a name may come to. Names refer to parts of themselves, so they can be exponentially longer than they look: 200
+  // bytes stand for a hundred million.
+  private static let longestResult = 1 << 22
+
+  /// Whether a name cannot come to more than is good for anybody, by its length, references to earlier parts, and patterns that
+  /// are repeated for each element of a list.
+  ///
+  /// With r references at a level to the level below, n levels multiply the length by r to the n; of all ways to spend so many
+  /// references, three a level is the worst.
+  private static func isBounded(_ length: Int, references: Int, repetitions: Int) -> Bool {
+    var size = length
+    for _ in 0..<(references + 2) / 3 {
+      size *= 3
+      if size > longestResult { return false }
+    }
+    for _ in 0..<repetitions {
+      size *= length
+      if size > longestResult { return false }
+    }
+    return true
+  }
+
+  /// The Itanium ABI's references are `S_`, `S0_`, `T_`, `T0_`, ...; `Dp` repeats.
+  private static func isBoundedCXX(_ name: String) -> Bool {
+    var (references, repetitions) = (0, 0)
+    var previous: UInt8 = 0
+    var isReference = false
+    for byte in name.utf8 {
+      if byte == UInt8(ascii: "p") && previous == UInt8(ascii: "D") { repetitions += 1 }
+      if byte == UInt8(ascii: "S") || byte == UInt8(ascii: "T") {
+        isReference = true
+      } else if byte == UInt8(ascii: "_") {
+        if isReference { references += 1 }
+        isReference = false
+      } else if !(0x30...0x39).contains(byte) && !(0x41...0x5A).contains(byte) {
+        isReference = false
+      }
+      previous = byte
+    }
+    return isBounded(name.utf8.count, references: references, repetitions: repetitions)
+  }
+
+  /// Swift's are an `A` with letters, before each of which the number may stand of times that it counts; `S` with a number
+  /// repeats a type of the library. Letters of identifiers are taken for references as well, so some names are refused that
+  /// need not be.
+  private static func isBoundedSwift(_ name: String) -> Bool {
+    var references = 0
+    var size = name.utf8.count
+    var isReference = false
+    var isRepetition = false
+    var number = 0
+    for byte in name.utf8 {
+      if isReference || isRepetition, (0x30...0x39).contains(byte) {
+        number = min(1 << 12, number * 10 + Int(byte - 0x30))
+        continue
+      }
+      if isReference, (0x61...0x7A).contains(byte) || (0x41...0x5A).contains(byte) { references += max(1, number) }
+      if isRepetition { size += 32 * number }
+      // A capital is the last.
+      isReference = byte == UInt8(ascii: "A") || isReference && byte >= 0x61
+      isRepetition = byte == UInt8(ascii: "S")
+      number = 0
+    }
+    return isBounded(size, references: references, repetitions: 0)
+  }
 
   private static func find(_ symbol: String, in libraries: [String]) -> UnsafeMutableRawPointer? {
     // The program itself first. What is opened stays open.
@@ -46,7 +111,7 @@ public enum Demangler {
   public static func demangle(_ name: String) -> String {
     guard name.utf8.count < longest, !name.utf8.contains(0) else { return name }
     if name.hasPrefix("_Z") || name.hasPrefix("__Z") {
-      guard let cxx = unsafe cxx else { return name }
+      guard isBoundedCXX(name), let cxx = unsafe cxx else { return name }
       var status: Int32 = -1
       // The result is malloc's.
       guard let text = unsafe cxx(name.hasPrefix("__Z") ? String(name.dropFirst()) : name, nil, nil, &status) else {
@@ -56,7 +121,8 @@ public enum Demangler {
       return status == 0 ? unsafe withoutHash(String(cString: text), isRust: name.hasSuffix("E")) : name
     }
     if name.hasPrefix("$s") || name.hasPrefix("$S") || name.hasPrefix("_$s") || name.hasPrefix("$e") {
-      guard let swift = unsafe swift, let text = unsafe swift(name, name.utf8.count, nil, nil, 0) else { return name }
+      guard isBoundedSwift(name), let swift = unsafe swift, let text = unsafe swift(name, name.utf8.count, nil, nil, 0)
+      else { return name }
       defer { unsafe free(text) }
       return unsafe String(cString: text)
     }

@@ -28,12 +28,6 @@ struct GuestTables {
   var files: [String] = []
   var indices: [String: UInt32] = [:]
 
-  /// Entries of `.debug_info` that were looked at.
-  var visited = 0
-
-  static let mostLines = 1 << 24
-  static let mostEntries = 1 << 24
-
   mutating func file(_ name: String) -> UInt32 {
     if let index = indices[name] { return index }
     let index = UInt32(files.count)
@@ -59,10 +53,17 @@ extension GuestDWARF {
   func tables() -> GuestTables {
     var tables = GuestTables()
     for unit in units {
+      var hasLines = false
       _ = withDie(unit) { die -> Void? in
-        readLines(&die, into: &tables)
-        readFunctions(of: &die, unit: die, depth: 0, into: &tables)
+        hasLines = admitsLines(of: &die)
+        if hasLines { readLines(&die, into: &tables) }
         return ()
+      }
+      forEachFunction(of: unit) { die in
+        var address: UInt64 = 0
+        if unsafe library.lowPC(&die, &address) == 0, address < layout.codeSize {
+          tables.functions[address] = function(&die, unit, hasLines, &tables)
+        }
       }
     }
     // At one address the last row counts, as in a line table; the end of a sequence comes before the start of the next.
@@ -83,7 +84,7 @@ extension GuestDWARF {
     // The pointer of a file's name is the same for all its rows.
     var lastName: UnsafePointer<CChar>?
     var lastFile: UInt32 = 0
-    for index in 0..<count where tables.lines.count < GuestTables.mostLines {
+    for index in 0..<count {
       guard let row = unsafe library.line(rows, index) else { continue }
       var address: UInt64 = 0
       var line: Int32 = 0
@@ -98,7 +99,7 @@ extension GuestDWARF {
       let name = unsafe library.lineFile(row, nil, nil)
       if let name = unsafe name, unsafe name != lastName {
         unsafe lastName = name
-        lastFile = tables.file(unsafe String(cString: name))
+        lastFile = tables.file(unsafe Self.text(name))
       }
       tables.lines.append(
         GuestLine(
@@ -107,32 +108,11 @@ extension GuestDWARF {
     }
   }
 
-  private func readFunctions(of parent: inout Die, unit: Die, depth: Int, into tables: inout GuestTables) {
-    var die = Die()
-    guard depth < 32, unsafe library.child(&parent, &die) == 0 else { return }
-    repeat {
-      // Siblings are found by offsets in the DWARF, which may overlap.
-      tables.visited += 1
-      guard tables.visited <= GuestTables.mostEntries else { return }
-      switch unsafe library.tag(&die) {
-      case Tag.subprogram:
-        var address: UInt64 = 0
-        if unsafe library.lowPC(&die, &address) == 0, address < layout.codeSize {
-          tables.functions[address] = function(&die, unit: unit, &tables)
-        }
-      case Tag.namespace, Tag.classType, Tag.structure, Tag.union, Tag.module:
-        readFunctions(of: &die, unit: unit, depth: depth + 1, into: &tables)
-      default: break
-      }
-      var next = Die()
-      guard unsafe library.sibling(&die, &next) == 0 else { return }
-      die = next
-    } while true
-  }
-
-  private func function(_ die: inout Die, unit: Die, _ tables: inout GuestTables) -> GuestFunction {
-    var unit = unit
-    let place = declaration(&die, unit: &unit)
+  private func function(_ die: inout Die, _ unit: UInt64, _ hasLines: Bool, _ tables: inout GuestTables)
+    -> GuestFunction
+  {
+    let place: (file: String?, line: Int?) =
+      (hasLines ? withDie(unit) { declaration(&die, unit: &$0) } : nil) ?? (nil, nil)
     return GuestFunction(
       name: plainName(&die), linkageName: linkageName(&die), file: place.file.map { tables.file($0) },
       line: place.line.flatMap { UInt32(exactly: $0) })

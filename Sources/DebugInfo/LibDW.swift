@@ -54,6 +54,7 @@ struct LibDW: @unchecked Sendable {
   let child: @convention(c) (Pointer, Pointer) -> Int32
   let sibling: @convention(c) (Pointer, Pointer) -> Int32
   let lowPC: @convention(c) (Pointer, Pointer) -> Int32
+  let dieOffset: @convention(c) (Pointer) -> UInt64
 
   /// Opens the library; nil where it, or one of the functions, is not there.
   private init?(_ file: String) {
@@ -93,7 +94,8 @@ struct LibDW: @unchecked Sendable {
         "dwarf_linesrc"),
       let child: @convention(c) (Pointer, Pointer) -> Int32 = unsafe load("dwarf_child"),
       let sibling: @convention(c) (Pointer, Pointer) -> Int32 = unsafe load("dwarf_siblingof"),
-      let lowPC: @convention(c) (Pointer, Pointer) -> Int32 = unsafe load("dwarf_lowpc")
+      let lowPC: @convention(c) (Pointer, Pointer) -> Int32 = unsafe load("dwarf_lowpc"),
+      let dieOffset: @convention(c) (Pointer) -> UInt64 = unsafe load("dwarf_dieoffset")
     else { return nil }
     unsafe self.elfMemory = elfMemory
     unsafe self.elfEnd = elfEnd
@@ -121,6 +123,7 @@ struct LibDW: @unchecked Sendable {
     unsafe self.child = child
     unsafe self.sibling = sibling
     unsafe self.lowPC = lowPC
+    unsafe self.dieOffset = dieOffset
   }
 
   private static let library = LibDW("libdw.so.1")

@@ -6,8 +6,9 @@
 // once and keeps. So the first line costs time in proportion to the number of units, the next ones little. Answers are kept: a
 // program that traps does so in the same places.
 //
-// What a guest says of itself is not to be believed: everything is bounded, and nothing here can fail but by having no answer.
-// libdw reads it in this process, though; `PRECAST_BACKTRACE_DETAILS=0` keeps it from being read at all (Docs/Security.md).
+// What a guest says of itself is not to be believed: time and memory are bounded (GuestDWARF.swift, DWARFCensus.swift), and behind
+// a bound there is no answer. But it is libdw that reads it, in this process; `PRECAST_BACKTRACE_DETAILS=0` keeps it from being
+// read at all (Docs/Security.md).
 
 import Glibc
 import PrecastArtifact
@@ -61,7 +62,18 @@ final class Symbolizer: ArtifactCompanion, @unchecked Sendable {
   private var debugInfo: GuestDWARF?
   private var isOpened = false
   private var known: [Int: [SourcePosition]] = [:]
-  private static let mostKnown = 4096
+  /// Bytes of what is known, about.
+  private var knownSize = 0
+  private static let mostKnown = 1 << 20
+
+  /// Steps that reading the DWARF has taken, and what libdw was let see of it; nil before anything was asked.
+  var cost: (steps: Int, abbreviations: Int, rows: Int, nameBytes: Int)? {
+    LibDW.use { _ in
+      debugInfo.map {
+        ($0.steps + $0.census.steps, $0.census.abbreviationCount, $0.census.rowCount, $0.census.nameByteCount)
+      }
+    }
+  }
 
   /// What others were told of the artifact's code.
   let announcement = Announcement()
@@ -96,8 +108,13 @@ final class Symbolizer: ArtifactCompanion, @unchecked Sendable {
       if let answer = known[offset] { return answer }
       guard let debugInfo = open(artifact, library) else { return nil }
       let answer = debugInfo.positions(ofWasmOffset: offset)
-      if known.count >= Self.mostKnown { known.removeAll(keepingCapacity: true) }
+      let size = answer.reduce(64) { $0 + 100 + ($1.function?.utf8.count ?? 0) + ($1.file?.utf8.count ?? 0) }
+      if knownSize + size > Self.mostKnown {
+        known.removeAll(keepingCapacity: true)
+        knownSize = 0
+      }
       known[offset] = answer
+      knownSize += size
       return answer
     } ?? []
   }
