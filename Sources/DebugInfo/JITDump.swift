@@ -8,14 +8,11 @@ import CPrecastHost
 import Glibc
 import PrecastArtifact
 import PrecastLoader
-import Synchronization
 
 enum JITDump {
-  private struct State {
-    var descriptor: Int32 = 0
-    var nextIndex: UInt64 = 0
-  }
-  private static let state = Mutex(State())
+  // Guarded by `ProfilerFile.withLock`.
+  private nonisolated(unsafe) static var file = ProfilerFile()
+  private nonisolated(unsafe) static var nextIndex: UInt64 = 0
 
   private enum Record {
     static let load: UInt32 = 0
@@ -25,24 +22,24 @@ enum JITDump {
   /// Adds the artifact's code to the process's dump.
   static func add(_ artifact: LoadedArtifact, tables: GuestTables, codeStart: UInt64) {
     let map = (try? artifact.artifact.addressMap()) ?? nil
-    state.withLock { state in
-      if state.descriptor == 0 { state.descriptor = create(artifact) }
-      guard state.descriptor > 0 else { return }
+    let pieces = artifact.codePieces()
+    ProfilerFile.withLock {
+      guard unsafe file.open({ create(&$0, artifact) }) else { return }
       var bytes = Bytes()
-      for piece in artifact.codePieces() {
+      for piece in pieces {
         if !tables.lines.isEmpty, piece.wasmOffset != nil,
           let entries = try? map?.entries(functionTextOffset: piece.textOffset)
         {
           addLines(of: piece, entries, artifact, tables, codeStart, to: &bytes)
         }
-        addLoad(of: piece, artifact, index: state.nextIndex, to: &bytes)
-        state.nextIndex += 1
+        unsafe addLoad(of: piece, artifact, index: nextIndex, to: &bytes)
+        unsafe nextIndex += 1
         if bytes.count > 1 << 20 {
-          if !ProfilerFile.write(bytes.contents, to: state.descriptor) { return }
+          if unsafe !file.append(bytes.contents) { return }
           bytes = Bytes()
         }
       }
-      _ = ProfilerFile.write(bytes.contents, to: state.descriptor)
+      _ = unsafe file.append(bytes.contents)
     }
   }
 
@@ -52,7 +49,8 @@ enum JITDump {
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
   }
 
-  private static func create(_ artifact: LoadedArtifact) -> Int32 {
+  /// Makes the process's dump and writes its header.
+  private static func create(_ file: inout ProfilerFile, _ artifact: LoadedArtifact) -> Int32 {
     let folder = unsafe getenv("JITDUMPDIR").map { unsafe String(cString: $0) } ?? "."
     let descriptor = ProfilerFile.create("\(folder)/jit-\(getpid()).dump")
     if descriptor < 0 { return descriptor }
@@ -67,7 +65,7 @@ enum JITDump {
     header.put64(0)
     // For perf to see; it stays mapped until the process ends.
     let size = sysconf(Int32(_SC_PAGESIZE))
-    guard ProfilerFile.write(header.contents, to: descriptor),
+    guard file.start(header.contents, of: descriptor),
       unsafe mmap(nil, size, PROT_READ | PROT_EXEC, MAP_PRIVATE, descriptor, 0) != MAP_FAILED
     else {
       close(descriptor)

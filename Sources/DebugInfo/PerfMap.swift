@@ -7,27 +7,29 @@
 import CPrecastHost
 import Glibc
 import PrecastLoader
-import Synchronization
 
 enum PerfMap {
-  private struct State {
-    var descriptor: Int32 = 0
-  }
-  private static let state = Mutex(State())
+  // Guarded by `ProfilerFile.withLock`.
+  private nonisolated(unsafe) static var file = ProfilerFile()
 
   /// Adds the artifact's code to the process's map.
   static func add(_ artifact: LoadedArtifact) {
+    let lines = lines(of: artifact)
+    if artifact.currentPath?.hasPrefix("/memfd:") == true {
+      _ = precast_make_text_anonymous(UInt64(artifact.textBase), artifact.textSize)
+    }
+    ProfilerFile.withLock {
+      if unsafe file.open({ _ in ProfilerFile.create("/tmp/perf-\(getpid()).map") }) { _ = unsafe file.append(lines) }
+    }
+  }
+
+  /// The lines of an artifact's code.
+  static func lines(of artifact: LoadedArtifact) -> [UInt8] {
     var lines: [UInt8] = []
     for piece in artifact.codePieces() {
       let start = UInt64(artifact.textBase) + UInt64(piece.textOffset)
       lines += "\(String(start, radix: 16)) \(String(piece.size, radix: 16)) \(piece.name)\n".utf8
     }
-    if artifact.currentPath?.hasPrefix("/memfd:") == true {
-      _ = precast_make_text_anonymous(UInt64(artifact.textBase), artifact.textSize)
-    }
-    state.withLock { state in
-      if state.descriptor == 0 { state.descriptor = ProfilerFile.create("/tmp/perf-\(getpid()).map") }
-      if state.descriptor > 0 { _ = ProfilerFile.write(lines, to: state.descriptor) }
-    }
+    return lines
   }
 }

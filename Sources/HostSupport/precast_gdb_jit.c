@@ -5,10 +5,11 @@
 #define _GNU_SOURCE
 #include "precast_gdb_jit.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+
+#include "precast_observers.h"
 
 // GDB manual, "JIT Interface Declarations".
 enum { JIT_NOACTION = 0, JIT_REGISTER_FN, JIT_UNREGISTER_FN };
@@ -39,7 +40,7 @@ struct precast_gdb_entry {
   struct precast_gdb_entry *next;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+// Guarded by the observers' lock, like the list itself.
 static struct precast_gdb_entry *own;
 
 struct precast_gdb_entry *precast_gdb_announce(const void *image, size_t size) {
@@ -47,7 +48,7 @@ struct precast_gdb_entry *precast_gdb_announce(const void *image, size_t size) {
   if (!added) return NULL;
   memcpy(added + 1, image, size);
   added->entry = (struct jit_code_entry){.symfile_addr = (const char *)(added + 1), .symfile_size = size};
-  pthread_mutex_lock(&lock);
+  precast_observers_lock();
   added->next = own;
   own = added;
   added->entry.next_entry = __jit_debug_descriptor.first_entry;
@@ -57,13 +58,13 @@ struct precast_gdb_entry *precast_gdb_announce(const void *image, size_t size) {
   __jit_debug_descriptor.action_flag = JIT_REGISTER_FN;
   __jit_debug_register_code();
   __jit_debug_descriptor.action_flag = JIT_NOACTION;
-  pthread_mutex_unlock(&lock);
+  precast_observers_unlock();
   return added;
 }
 
 void precast_gdb_withdraw(struct precast_gdb_entry *entry) {
   if (!entry) return;
-  pthread_mutex_lock(&lock);
+  precast_observers_lock();
   for (struct precast_gdb_entry **link = &own; *link; link = &(*link)->next) {
     if (*link != entry) continue;
     *link = entry->next;
@@ -81,29 +82,29 @@ void precast_gdb_withdraw(struct precast_gdb_entry *entry) {
   __jit_debug_register_code();
   __jit_debug_descriptor.action_flag = JIT_NOACTION;
   __jit_debug_descriptor.relevant_entry = NULL;
-  pthread_mutex_unlock(&lock);
+  precast_observers_unlock();
   free(entry);
 }
 
 size_t precast_gdb_count(void) {
   size_t count = 0;
-  pthread_mutex_lock(&lock);
+  precast_observers_lock();
   for (struct precast_gdb_entry *entry = own; entry; entry = entry->next) count++;
-  pthread_mutex_unlock(&lock);
+  precast_observers_unlock();
   return count;
 }
 
 const void *precast_gdb_image(size_t index, size_t *size) {
   const void *image = NULL;
   *size = 0;
-  pthread_mutex_lock(&lock);
+  precast_observers_lock();
   struct precast_gdb_entry *entry = own;
   while (entry && index-- > 0) entry = entry->next;
   if (entry) {
     image = entry->entry.symfile_addr;
     *size = entry->entry.symfile_size;
   }
-  pthread_mutex_unlock(&lock);
+  precast_observers_unlock();
   return image;
 }
 

@@ -3,7 +3,9 @@
 import CPrecastHost
 import Foundation
 import Precast
+import PrecastCompiler
 import PrecastLoader
+import PrecastWasm
 import Testing
 
 @testable import PrecastDebugInfo
@@ -97,6 +99,86 @@ import Testing
   }
 
   @Test(
+    "bt shows C between wasm: the function that an import is bound to, its adapter, and wasm that it entered again",
+    .enabled(
+      if: canDebug && Place.has("strip") && BoundGuest.canCompile, "needs gdb, which may run programs, and a C compiler"
+    ))
+  func bound() throws {
+    let scratch = try Scratch()
+    let guest = try BoundGuest(scratch)
+    let text = try gdb(
+      scratch, before: ["break divide"], after: ["bt"],
+      ["objects", guest.objects.joined(separator: ","), "ask_host", "1", "divide_by"])
+    let frames = frames(text).filter {
+      ["divide", "divide_by", "ask", "ask_host"].contains($0) || $0.hasSuffix("_in_c") || $0.hasPrefix("wasm[0]::")
+    }
+    #expect(
+      frames == [
+        "divide", "divide_by", "wasm[0]::trampoline[0]::enter", "inner_in_c", "call_in_c",
+        "wasm[0]::adapter[0]::call_in_c", "ask", "ask_host", "wasm[0]::trampoline[0]::enter",
+      ], "\(text)")
+    #expect(self.frames(text).last?.hasSuffix("main") == true, "\(text)")
+  }
+
+  @Test(
+    "break on a function of C in a finished artifact",
+    .enabled(
+      if: canDebug && Place.has("strip") && BoundGuest.canCompile, "needs gdb, which may run programs, and a C compiler"
+    ),
+    arguments: ["file", "memory"])
+  func breakpointInC(_ loading: String) throws {
+    let scratch = try Scratch()
+    let path = scratch.path("bound.cwasm")
+    try ObjectLinking.link(BoundGuest(scratch).linkable, toFile: path, durable: false)
+    let text = try gdb(scratch, before: ["break inner_in_c"], after: ["bt"], [loading, path, "ask_host", "1"])
+    #expect(
+      frames(text).prefix(6) == [
+        "inner_in_c", "call_in_c", "wasm[0]::adapter[0]::call_in_c", "ask", "ask_host", "wasm[0]::trampoline[0]::enter",
+      ], "\(text)")
+  }
+
+  @Test(
+    "Every byte of code is in a piece with a name: functions, adapters, stubs, veneers, C", arguments: [false, true])
+  func pieces(hasC: Bool) throws {
+    guard !hasC || BoundGuest.canCompile else { return }
+    let scratch = try Scratch()
+    let engine = Engine()
+    for (number, layout) in [LinkLayout(), BoundGuest.veneers].enumerated() {
+      let module: Module
+      if hasC {
+        module = try Module(engine: engine, linking: BoundGuest(scratch).linkable, layout: layout)
+      } else {
+        let wasm = [UInt8](try Data(contentsOf: Place.guests.appendingPathComponent("traps-O2.wasm")))
+        let object = LinkableObject(try Compiler().compileObject(WasmBinary(wasm)), name: "guest.o")
+        module = try Module(engine: engine, linking: [object], layout: layout)
+      }
+      let artifact = module.artifact
+      let pieces = artifact.codePieces().sorted { $0.textOffset < $1.textOffset }
+      let text = try #require(UnsafeRawPointer(bitPattern: artifact.textBase))
+      var at = 0
+      for piece in pieces + [CodePiece(textOffset: UInt32(artifact.textSize), size: 0, name: "", wasmOffset: nil)] {
+        try #require(Int(piece.textOffset) >= at, "\(piece.name) overlaps")
+        // Filling: `int3`.
+        let between = (at..<Int(piece.textOffset)).filter { text.load(fromByteOffset: $0, as: UInt8.self) != 0xCC }
+        #expect(between == [], "before \(piece.name)")
+        at = Int(piece.textOffset) + Int(piece.size)
+      }
+      let names = Set(pieces.map(\.name))
+      #expect(names.isSuperset(of: ["divide_by", "wasm[0]::trampoline[0]::enter", "wasm[0]::stub::resolve_element"]))
+      if hasC { #expect(names.isSuperset(of: ["inner_in_c", "call_in_c", "wasm[0]::adapter[0]::call_in_c"])) }
+      // The host's function is far away from wherever code is linked to.
+      #expect(names.contains("wasm[0]::stub::veneers") == (number == 1 || hasC))
+      // The same in a perf map, at addresses of this process.
+      let lines = String(decoding: PerfMap.lines(of: artifact), as: UTF8.self).split(separator: "\n")
+      #expect(lines.count == pieces.count)
+      for piece in pieces {
+        let start = String(artifact.textBase + UInt(piece.textOffset), radix: 16)
+        #expect(lines.contains("\(start) \(String(piece.size, radix: 16)) \(piece.name)"))
+      }
+    }
+  }
+
+  @Test(
     "add-symbol-file on the artifact names its functions, without anything being asked for",
     .enabled(if: Place.has("gdb")))
   func addSymbolFile() throws {
@@ -171,7 +253,7 @@ import Testing
 
   @Test(
     "The announced file is DWARF that a verifier takes, with the source's lines at native addresses",
-    .enabled(if: Place.has("llvm-dwarfdump") && Place.has("llvm-symbolizer-19")),
+    .enabled(if: Place.has("llvm-dwarfdump-19") && Place.has("llvm-symbolizer-19")),
     arguments: ["traps-O0.wasm", "traps-O2.wasm", "shop.wasm"])
   func file(_ guest: String) throws {
     let scratch = try Scratch()
@@ -179,7 +261,7 @@ import Testing
     let bytes = try #require(image(of: module.artifact))
     let path = scratch.path("image")
     try Data(bytes).write(to: URL(fileURLWithPath: path))
-    let verdict = try scratch.run(#require(Place.program("llvm-dwarfdump")), ["--verify", path])
+    let verdict = try scratch.run(#require(Place.program("llvm-dwarfdump-19")), ["--verify", path])
     #expect(verdict.status == 0 && verdict.text.contains("No errors."), "\(verdict.text)")
     // At each entry of the address map (but those of operators at the end, which emit nothing), the line is that of the guest's DWARF.
     let info = try module.artifact.moduleInfo()

@@ -2,6 +2,8 @@ import Foundation
 import Precast
 import PrecastArtifact
 import PrecastCompiler
+import PrecastLoader
+import PrecastMachineCode
 import PrecastWasm
 import Testing
 
@@ -64,6 +66,46 @@ final class Scratch {
     try Compiler(settings: settings).compile(WasmBinary(wasm), toFile: path)
     return path
   }
+}
+
+/// A guest whose import `host.call` is a function of C, `call_in_c`, which calls `inner_in_c`.
+struct BoundGuest {
+  /// Calls the host's `host_enter`, where there is one.
+  static let source = """
+    int host_enter(int) __attribute__((weak));
+    static __attribute__((noinline)) int inner_in_c(int x) { return host_enter ? host_enter(x) + 1 : x + 1; }
+    int call_in_c(int x) { return inner_in_c(x) * 2; }
+    """
+  static let canCompile = Place.has("cc")
+
+  /// Objects, as files: of the guest, and of the C.
+  var objects: [String]
+
+  init(_ scratch: Scratch, guest: String = "traps-O0.wasm") throws {
+    objects = [scratch.path("guest.o"), scratch.path("bound.o")]
+    var options = ObjectOptions()
+    options.bindings = [ImportBinding(path: "host.call", symbol: "call_in_c")]
+    let wasm = [UInt8](try Data(contentsOf: Place.guests.appendingPathComponent(guest)))
+    _ = try Compiler().compileObject(WasmBinary(wasm), options: options, toFile: objects[0])
+    try Self.source.write(toFile: scratch.path("bound.c"), atomically: false, encoding: .utf8)
+    // Nothing between functions that is in none of them.
+    let words = [
+      "-c", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-stack-protector", "-falign-functions=1",
+      "-fcf-protection=none",
+      "-fno-optimize-sibling-calls", "-o", objects[1], scratch.path("bound.c"),
+    ]
+    let result = try scratch.run(#require(Place.program("cc")), words)
+    try #require(result.status == 0, "\(result.text)")
+  }
+
+  var linkable: [LinkableObject] { get throws { try objects.map { try LinkableObject(contentsOfFile: $0) } } }
+
+  /// With every call through a veneer.
+  static let veneers: LinkLayout = {
+    var options = TextSectionOptions()
+    options.testing.forceVeneers = true
+    return LinkLayout(text: options)
+  }()
 }
 
 /// The line of a source of TestData/Debug that a text occurs in.

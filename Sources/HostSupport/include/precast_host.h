@@ -15,6 +15,7 @@
 #include "precast_gdb_jit.h"
 #include "precast_limits.h"
 #include "precast_memory.h"
+#include "precast_observers.h"
 #include "precast_openat2.h"
 #include "precast_signals.h"
 #include "precast_stack_scan.h"
