@@ -131,7 +131,7 @@ import Testing
   @Test(
     "Every instruction of adapters, of the C functions that imports are bound to, and of veneers to both unwinds",
     .enabled(
-      if: stepper != nil && Repository.program("objdump") != nil && Repository.program("wasm-tools") != nil,
+      if: stepper != nil && findTool("objdump") != nil && findTool("wasm-tools") != nil,
       "needs a C compiler, libdw-dev, objdump and wasm-tools"),
     arguments: [0, 1, 2])
   func boundFunctions(layout: Int) throws {
@@ -140,11 +140,11 @@ import Testing
     try Data(Self.boundModule.utf8).write(to: folder.appending("module.wat"))
     try Data(Self.boundSource.utf8).write(to: folder.appending("bound.c"))
     let parsed = try run(
-      #require(Repository.program("wasm-tools")),
+      #require(findTool("wasm-tools")),
       ["parse", folder.appending("module.wat").path, "-o", folder.appending("module.wasm").path])
     try #require(parsed.status == 0, "\(parsed.errorText)")
     let compiled = try run(
-      #require(Repository.program("cc")),
+      #require(findTool("cc")),
       [
         "-c", "-O2", "-fPIC", "-fvisibility=hidden", "-fomit-frame-pointer", "-fno-stack-protector", "-o",
         folder.appending("bound.o").path, folder.appending("bound.c").path,
@@ -185,7 +185,7 @@ import Testing
 
   /// Where the instructions of each veneer are: `lea`, `add`, `jmp`, and the cell with the distance.
   private func veneers(of artifact: URL) throws -> [[Int]] {
-    let text = try run(#require(Repository.program("nm")), ["-S", artifact.path]).outputText
+    let text = try run(#require(findTool("nm")), ["-S", artifact.path]).outputText
     return text.split(separator: "\n").filter { $0.hasSuffix(" wasm[0]::stub::veneers") }.flatMap { line in
       let fields = line.split(separator: " ").prefix(2).compactMap { Int($0, radix: 16) }
       return stride(from: fields[0], to: fields[0] + fields[1], by: 24).map { [$0, $0 + 7, $0 + 10] }
