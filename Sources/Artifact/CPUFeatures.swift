@@ -4,6 +4,8 @@
 // listed is needed at load. One option set serves both architectures, with separate bits, so that
 // a set can be printed and compared without knowing the machine.
 
+public import PrecastMachineCode
+
 /// Processor features beyond the baseline that code relies on.
 public struct CPUFeatures: OptionSet, Hashable, Sendable {
   /// One bit a feature.
@@ -30,12 +32,25 @@ public struct CPUFeatures: OptionSet, Hashable, Sendable {
   public static let lse = CPUFeatures(rawValue: 1 << 32)
   /// AArch64: half-precision arithmetic.
   public static let fp16 = CPUFeatures(rawValue: 1 << 33)
+  /// AArch64: branch target identification. Code has landing pads where indirect branches lead to; processors without the
+  /// feature execute them as `nop`s.
+  public static let bti = CPUFeatures(rawValue: 1 << 34)
 
   /// Every feature with its name, as `--cpu-features` takes it.
   public static let named: [(name: String, feature: CPUFeatures)] = [
     ("lzcnt", .lzcnt), ("bmi1", .bmi1), ("bmi2", .bmi2), ("avx", .avx), ("avx2", .avx2), ("fma", .fma),
-    ("avx512", .avx512), ("lse", .lse), ("fp16", .fp16),
+    ("avx512", .avx512), ("lse", .lse), ("fp16", .fp16), ("bti", .bti),
   ]
+
+  /// All features of an architecture, known or not: x86-64 has the lower half of the bits.
+  public static func all(of architecture: Architecture) -> CPUFeatures {
+    CPUFeatures(rawValue: architecture == .x86_64 ? 0xFFFF_FFFF : 0xFFFF_FFFF << 32)
+  }
+
+  /// The names of an architecture's features.
+  public static func names(of architecture: Architecture) -> [String] {
+    named.filter { all(of: architecture).contains($0.feature) }.map(\.name)
+  }
 
   /// The feature of that name, if there is one.
   public init?(name: String) {

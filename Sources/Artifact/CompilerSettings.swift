@@ -61,13 +61,9 @@ public enum Setting: UInt16, Sendable, CaseIterable {
     switch self {
     case .architecture:
       Descriptor(
-        name: "architecture", rule: .equal, defaultValue: UInt64(Architecture.x86_64.rawValue),
+        name: "architecture", rule: .equal, defaultValue: UInt64(Architecture.host.rawValue),
         render: { value in
-          switch UInt8(exactly: value).flatMap(Architecture.init(rawValue:)) {
-          case .x86_64: "x86_64"
-          case .aarch64: "aarch64"
-          default: "machine \(value)"
-          }
+          UInt8(exactly: value).flatMap(Architecture.init(rawValue:))?.name ?? "machine \(value)"
         }, advice: "compile for this machine with --target")
     case .cpuFeatures:
       Descriptor(
@@ -135,7 +131,7 @@ public struct CompilerSettings: Sendable, Hashable {
   // By position of the setting.
   private var values: [UInt64]
 
-  /// The defaults: x86-64-v2, address map, the guest's DWARF, 4 GiB reserved with a 2 GiB guard.
+  /// The defaults: the baseline of this machine's architecture, address map, the guest's DWARF, 4 GiB reserved with a 2 GiB guard.
   public init() { values = Setting.allCases.map { $0.descriptor.defaultValue } }
 
   /// The value of any setting, as stored in the file.
@@ -191,6 +187,9 @@ public struct CompilerSettings: Sendable, Hashable {
     get { self[.debugInfo] != 0 }
     set { self[.debugInfo] = newValue ? 1 : 0 }
   }
+
+  /// Whether code has landing pads where indirect branches lead to (`bti`), so that its pages can be mapped guarded.
+  public var hasLandingPads: Bool { architecture == .aarch64 && cpuFeatures.contains(.bti) }
 
   /// The target's largest page size in bytes: alignment of text and data image.
   public var pageSize: UInt64 { architecture == .aarch64 ? 65536 : 4096 }

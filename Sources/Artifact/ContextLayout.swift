@@ -199,7 +199,9 @@ public enum AArch64EntryFrameLayout {
 
   /// The instruction behind the call in an entry trampoline, `movz xzr, #0x5750`, at the call's return address. It does
   /// nothing, and nothing else that is compiled has it.
-  public static let marker: UInt32 = 0xD28A_EA1F
+  public static let marker: UInt32 = 0xD280_001F | UInt32(markerImmediate) << 5
+  /// The immediate of that instruction.
+  public static let markerImmediate: UInt16 = 0x5750
 }
 
 /// A function reference: what a `funcref` value points to, owned by the store.

@@ -36,7 +36,4 @@ enum Backend {
 extension CPUFeatures {
   /// What this machine has beyond the baseline.
   static var native: CPUFeatures { HostSettings.cpuFeatures }
-
-  /// The names that x86-64 knows.
-  static let x86Names = named.filter { $0.feature.rawValue < 1 << 32 }.map(\.name)
 }

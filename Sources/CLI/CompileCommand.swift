@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import PrecastArtifact
 import PrecastCompiler
+import PrecastMachineCode
 import PrecastWasm
 
 /// What `compile` writes.
@@ -46,8 +47,10 @@ struct CompileCommand: ParsableCommand {
       """, valueName: "module.name=symbol"))
   var bindImport: [String] = []
 
-  @Option(help: ArgumentHelp("The architecture to compile for: x86_64.", valueName: "architecture"))
-  var target = "x86_64"
+  @Option(
+    help: ArgumentHelp(
+      "The architecture to compile for, whatever this machine's is: \(Architecture.names).", valueName: "architecture"))
+  var target = Architecture.host.name
 
   @Option(help: ArgumentHelp(CPUFeatureOption.help, valueName: "list"))
   var cpuFeatures: String?
@@ -68,10 +71,12 @@ struct CompileCommand: ParsableCommand {
   var testing: TestingOptions
 
   func validate() throws {
-    if target != "x86_64" { throw ValidationError("unknown target '\(target)'; known: x86_64") }
+    guard let architecture = Architecture(name: target) else {
+      throw ValidationError("unknown target '\(target)'; known: \(Architecture.names)")
+    }
     if output?.isEmpty == true { throw ValidationError("the name of the output is empty") }
     if let threads, threads < 1 || threads > 1024 { throw ValidationError("--threads takes a number from 1 to 1024") }
-    _ = try CPUFeatureOption.parse(cpuFeatures)
+    _ = try CPUFeatureOption.parse(cpuFeatures, for: architecture)
     for text in bindImport where ImportBinding(text) == nil {
       throw ValidationError("--bind-import takes MODULE.NAME=SYMBOL, not '\(text)'")
     }
@@ -90,7 +95,8 @@ struct CompileCommand: ParsableCommand {
     let output = output ?? Self.defaultOutput(for: input, emit)
     let wasm = try timings.measure("read") { () throws(Failure) -> WasmBinary in try read(before: output) }
     var settings = CompilerSettings()
-    settings.cpuFeatures = try CPUFeatureOption.parse(cpuFeatures)
+    settings.architecture = Architecture(name: target) ?? .host
+    settings.cpuFeatures = try CPUFeatureOption.parse(cpuFeatures, for: settings.architecture)
     settings.addressMap = !noAddressMap
     settings.debugInfo = !noDebugInfo
     do {
@@ -129,4 +135,9 @@ struct CompileCommand: ParsableCommand {
     case .other: throw Failure("\(input): this is no wasm module; it does not start with \\0asm")
     }
   }
+}
+
+extension Architecture {
+  /// All names, for messages.
+  static var names: String { allCases.map(\.name).joined(separator: ", ") }
 }

@@ -30,7 +30,9 @@ final class CodeTables {
     self.stubs = stubs
     self.textSize = textSize
     let padded = ArtifactInput.paddedTextSize(UInt64(textSize), settings: environment.settings)
-    var unwind = UnwindBuilder(textSize: Int(padded), isWide: isUnwindWide)
+    var unwind = UnwindBuilder(
+      architecture: environment.settings.architecture, textSize: Int(padded), isWide: isUnwindWide,
+      hasLandingPads: environment.settings.hasLandingPads)
     let count = environment.module.bodies.count
     functions.reserveCapacity(count)
     traps.reserveCapacity(count)
@@ -70,7 +72,7 @@ final class CodeTables {
       position += 1
       unwind.addTrampoline(
         textOffset: offset, size: stub.record.size, returns: stub.record.returns, savedRegisters: stub.record.saved,
-        stackPointerRanges: stub.record.stackPointerRanges)
+        stackPointerRanges: stub.record.stackPointerRanges, hasOwnLandingPad: stub.record.hasOwnLandingPad)
       stubPlaces.append(CodeRange(textOffset: UInt32(offset), size: stub.record.size))
     }
     traps += stubs.trapRuns(places: stubPlaces)

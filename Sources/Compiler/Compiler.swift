@@ -210,6 +210,10 @@ public struct Compiler: Sendable {
     guard settings.architecture == .x86_64 else {
       throw .unsupportedSettings("this version compiles for x86_64 only")
     }
+    let foreign = settings.cpuFeatures.subtracting(.all(of: settings.architecture))
+    guard foreign.isEmpty else {
+      throw .unsupportedSettings("\(settings.architecture.name) has no CPU features of the names \(foreign.names)")
+    }
     let module: WasmModule
     do {
       module = try WasmModule(decoding: binary)

@@ -29,19 +29,37 @@ final class StubAssembly {
   private let representatives: [UInt32]
 
   init(environment: ModuleEnvironment, chunks: [CompiledChunk]) {
-    let module = environment.module
+    let representatives = Self.representatives(environment.module, chunks)
+    let bound = environment.boundImports
+    // Numbers: functions, of which bound imports stand for their adapters; the stub; external symbols; trampolines.
+    let externals = bound.symbols.enumerated().map {
+      ExternalSymbol(name: $0.element, symbol: environment.resolveSymbol + 1 + UInt32($0.offset))
+    }
+    self.representatives = representatives
+    self.externals = externals
+    var traps = TrapTableEncoder(capacity: 64)
+    switch environment.settings.architecture {
+    case .x86_64:
+      var assembler = X86_64StubAssembler(settings: environment.settings)
+      stubs = Self.assemble(&assembler, &traps, environment, externals, representatives)
+      code = assembler.takeChunk()
+    case .aarch64:
+      var assembler = AArch64StubAssembler(settings: environment.settings)
+      stubs = Self.assemble(&assembler, &traps, environment, externals, representatives)
+      code = assembler.takeChunk()
+    }
+    self.traps = traps.bytes.extract()
+  }
+
+  private static func assemble<Assembler: StubAssembler & ~Copyable>(
+    _ assembler: inout Assembler, _ traps: inout TrapTableEncoder, _ environment: ModuleEnvironment,
+    _ externals: [ExternalSymbol], _ representatives: [UInt32]
+  ) -> [Stub] {
     let table = environment.signatures
     let bound = environment.boundImports
-    var assembler = TrampolineAssembler()
-    var traps = TrapTableEncoder(capacity: 64)
     var stubs: [Stub] = []
     func add(_ name: PieceName, _ symbol: UInt32, _ record: StubRecord, traps run: Range<Int> = 0..<0) {
       stubs.append(Stub(name: name, symbol: symbol, record: record, trapRun: run))
-    }
-    // Numbers: functions, of which bound imports stand for their adapters; the stub; external symbols; trampolines.
-    var symbol = environment.resolveSymbol + 1
-    externals = bound.symbols.enumerated().map {
-      ExternalSymbol(name: $0.element, symbol: symbol + UInt32($0.offset))
     }
     for function in bound.functions {
       let external = Int(bound.positions[function])
@@ -55,19 +73,15 @@ final class StubAssembly {
         .adapter(importedFunction: function, external: external), UInt32(function), record,
         traps: first..<traps.bytes.count)
     }
-    symbol += UInt32(externals.count)
     add(.stub("resolve_element"), environment.resolveSymbol, assembler.resolveElement())
-    let representatives = Self.representatives(module, chunks)
-    for type in 0..<module.types.count where representatives[type] == UInt32(type) {
+    var symbol = environment.resolveSymbol + 1 + UInt32(externals.count)
+    for type in representatives.indices where representatives[type] == UInt32(type) {
       let signature = table.signatures[type]
       add(.entryTrampoline(type: type), symbol, assembler.entry(signature, table))
       add(.exitTrampoline(type: type), symbol + 1, assembler.exit(signature, table))
       symbol += 2
     }
-    self.representatives = representatives
-    self.stubs = stubs
-    self.traps = traps.bytes.extract()
-    code = assembler.asm.takeChunk()
+    return stubs
   }
 
   /// One more than the highest number of a symbol.

@@ -22,7 +22,9 @@ final class TextLayout {
     var options = TextSectionOptions()
     options.testing = testing
     options.maximumSize = Self.maximumTextSize
-    builder = TextSectionBuilder(architecture: .x86_64, symbolCount: stubs.symbolCount, options: options)
+    options.branchTargetIdentification = environment.settings.hasLandingPads
+    builder = TextSectionBuilder(
+      architecture: environment.settings.architecture, symbolCount: stubs.symbolCount, options: options)
     var index = UInt32(environment.module.importedFunctionCount)
     for chunk in chunks {
       for k in 0..<chunk.functions.count {

@@ -13,6 +13,29 @@ public enum Architecture: UInt8, Sendable, CaseIterable {
   case x86_64 = 62
   /// `EM_AARCH64`.
   case aarch64 = 183
+
+  /// The machine that this code runs on.
+  public static var host: Architecture {
+    #if arch(arm64)
+      .aarch64
+    #else
+      .x86_64
+    #endif
+  }
+
+  /// Its name, as `uname -m` has it: `x86_64`, `aarch64`.
+  public var name: String {
+    switch self {
+    case .x86_64: "x86_64"
+    case .aarch64: "aarch64"
+    }
+  }
+
+  /// The machine of that name, if it is one of these.
+  public init?(name: String) {
+    guard let match = Self.allCases.first(where: { $0.name == name }) else { return nil }
+    self = match
+  }
 }
 
 /// How a branch in the code refers to a symbol.

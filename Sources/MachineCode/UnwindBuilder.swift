@@ -77,6 +77,10 @@ struct UnwindConvention: BitwiseCopyable {
   var recordOffset: UInt32
   /// Code offset at which the frame pointer points to it: CFA = frame pointer + 16.
   var framePointerOffset: UInt32
+  /// How many bytes before a return the rest of the frame is given up, if not in the same instruction as the frame record.
+  var releaseLength: UInt32
+  /// Length of a landing pad, 0 where there are none.
+  var landingPadLength: UInt32
 
   /// Length of a return instruction, which is the shortest on both.
   var returnLength: UInt32 { UInt32(codeAlignment) }
@@ -148,14 +152,15 @@ public struct UnwindBuilder: ~Copyable {
   }
 
   /// Describes a trampoline: the standard frame, and registers of the caller saved in it, in order of
-  /// code offset. Those saved so far count as restored at each `ret`. `stackPointerRanges`: where rbp is not to be
-  /// trusted, in order, apart from each other and from the `ret`s.
+  /// code offset. Those saved so far count as restored when the frame is given up for each `ret`. `stackPointerRanges`: where
+  /// the frame pointer is not to be trusted, in order, apart from each other and from the `ret`s. `hasOwnLandingPad`: it begins
+  /// with a landing pad though functions do not.
   public mutating func addTrampoline(
     textOffset: Int, size: UInt32, returns: [UInt32], savedRegisters: [SavedRegister],
-    stackPointerRanges: [StackPointerRange] = []
+    stackPointerRanges: [StackPointerRange] = [], hasOwnLandingPad: Bool = false
   ) {
     beginEntry(textOffset: textOffset, size: size)
-    emitPrologue()
+    emitPrologue(behind: hasOwnLandingPad ? convention.landingPadLength : 0)
     var saved = savedRegisters[...]
     var ranges = stackPointerRanges[...]
     var returns = returns[...]
@@ -182,8 +187,8 @@ public struct UnwindBuilder: ~Copyable {
     closeEntry(at: entry)
   }
 
-  /// Describes code that never touches the stack, such as an island of veneers: the caller's return
-  /// address is on top throughout.
+  /// Describes code that never touches the stack, such as an island of veneers: all is as it was at the
+  /// call.
   public mutating func addFrameless(textOffset: Int, size: UInt32) {
     beginEntry(textOffset: textOffset, size: size)
     closeEntry(at: entry)
@@ -219,21 +224,23 @@ public struct UnwindBuilder: ~Copyable {
     section.patch32(at: start, UInt32(section.count - start - 4))
   }
 
-  private mutating func emitPrologue() {
+  private mutating func emitPrologue(behind start: UInt32 = 0) {
     section.ensure(16)
-    advance(to: convention.recordOffset)
+    advance(to: start + convention.recordOffset)
     section.put16(0x100E)  // DW_CFA_def_cfa_offset 16
     emitOffset(register: convention.framePointer, cfaOffset: -16)
     if !convention.callStoresReturnAddress { emitOffset(register: convention.returnAddress, cfaOffset: -8) }
-    advance(to: convention.framePointerOffset)
+    advance(to: start + convention.framePointerOffset)
     section.put16(0x0D | UInt16(convention.framePointer) << 8)  // DW_CFA_def_cfa_register
   }
 
   private mutating func emitReturn(at offset: UInt32, size: UInt32, restoring saved: ArraySlice<SavedRegister> = []) {
-    advance(to: offset)
+    // What is below the stack pointer is nobody's, so saved registers count as restored from when it has passed them.
+    advance(to: saved.isEmpty ? offset : offset &- convention.releaseLength)
     let isLast = offset &+ convention.returnLength >= size
     if !isLast { section.put8(0x0A) }  // DW_CFA_remember_state
     for register in saved { emitRestore(register.dwarfRegister) }
+    advance(to: offset)
     emitRestore(convention.framePointer)
     if !convention.callStoresReturnAddress { emitRestore(convention.returnAddress) }
     emitDefineCFA(register: convention.stackPointer, offset: UInt64(convention.entryOffset))

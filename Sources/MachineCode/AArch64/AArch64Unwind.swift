@@ -5,7 +5,7 @@
 //         stp x29, x30, [sp, #-16]!  the return address is in x30, where it was when the function was called: CFA = sp
 //         mov x29, sp                CFA = sp + 16, x29 at CFA - 16, x30 at CFA - 8
 //         ...                        CFA = x29 + 16
-//         mov sp, x29
+//         mov sp, x29                what else a trampoline has saved is below sp from here on, and restored
 //         ldp x29, x30, [sp], #16
 //         ret                        CFA = sp, both registers back
 //
@@ -27,6 +27,7 @@ extension UnwindConvention {
     let start: UInt32 = hasLandingPads ? 4 : 0
     return UnwindConvention(
       codeAlignment: 4, stackPointer: 31, framePointer: 29, returnAddress: 30, entryOffset: 0,
-      callStoresReturnAddress: false, recordOffset: start + 4, framePointerOffset: start + 8)
+      callStoresReturnAddress: false, recordOffset: start + 4, framePointerOffset: start + 8, releaseLength: 4,
+      landingPadLength: 4)
   }
 }

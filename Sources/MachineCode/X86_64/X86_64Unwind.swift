@@ -26,6 +26,5 @@ extension Register {
 extension UnwindConvention {
   static let x86 = UnwindConvention(
     codeAlignment: 1, stackPointer: 7, framePointer: 6, returnAddress: 16, entryOffset: 8,
-    callStoresReturnAddress: true,
-    recordOffset: 1, framePointerOffset: 4)
+    callStoresReturnAddress: true, recordOffset: 1, framePointerOffset: 4, releaseLength: 0, landingPadLength: 0)
 }

@@ -1,30 +1,22 @@
-// Adapters: how wasm calls a C function without the host in between.
+// Adapters on x86-64: from our convention to the platform's (System V psABI, x86-64, 3.2.3).
 //
-// An import that is bound to a symbol is called by the wasm convention, directly or through a table, and the symbol wants
-// the platform's (System V psABI, x86-64, 3.2.3). Arguments are in order in both, only the registers differ, and what
-// stands on the stack in C also stands there in wasm: rdx and rcx, which wasm leaves out, make C's integer registers the
-// first six as ours are, and C has two float registers more. So an argument moves from register to register, or from stack to
-// register, or from stack to stack, and going through the registers in order no move overwrites what is still to be read.
-//
-// C keeps rbx, rbp and r12 to r15, so memory base and context survive. It does not keep to our frames (it may have no frame
-// pointers), so the adapter leaves its own frame pointer in the activation, as an exit trampoline does: should the C function
-// come back to the host, and that enter wasm again, a stack walk goes on from there. C code has what the host's functions
-// have of stack: what lies below the limit, which is compared here, since a leaf function may not have done so.
-//
-// Upper halves of registers that hold 32 bits are nobody's in C, but zero in wasm: a result is extended.
+// Arguments are in order in both, only the registers differ, and what stands on the stack in C also stands there in wasm: rdx
+// and rcx, which wasm leaves out, make C's integer registers the first six as ours are, and C has two float registers more. So
+// an argument moves from register to register, or from stack to register, or from stack to stack, and going through the
+// registers in order no move overwrites what is still to be read. C keeps rbx, rbp and r12 to r15, so memory base and context
+// survive.
 
 import PrecastArtifact
 import PrecastMachineCode
 import PrecastWasm
 
-extension TrampolineAssembler {
+extension X86_64StubAssembler {
   // rdi, rsi, rdx, rcx, r8, r9.
   private static let platformArguments: [UInt8] = [7, 6, 2, 1, 8, 9]
   // xmm0 to xmm7.
   private static let platformVectorArguments = 8
 
-  /// Called by the wasm convention with the module's own context in r14; calls `symbol` by that of C. The type has been
-  /// checked: numbers only, at most one result. Notes its trap site in `traps`, which has begun a run.
+  /// The module's own context is in r14.
   mutating func adapter(
     _ signature: Signature, _ table: SignatureTable, symbol: UInt32, traps: inout TrapTableEncoder
   ) -> StubRecord {

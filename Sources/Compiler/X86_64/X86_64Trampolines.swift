@@ -1,51 +1,29 @@
-// The code between the host's calling convention and ours: an entry and an exit trampoline for each
-// function type, and the stub that resolves table elements.
-//
-// An artifact brings all that it can need, so that a host without a compiler can call any export and
-// give any function to an import. Entering saves what the host expects to find again and leaves a
-// resume point in the activation; a trap continues there, with nothing but the stack pointer known, and
-// the trampoline returns 1. No frame of the host is ever jumped over: the host functions that were
-// running have returned by then.
+// Trampolines and the stub for table elements on x86-64.
 
 import PrecastArtifact
 import PrecastMachineCode
 import PrecastWasm
 
-/// Code that is no function of the module, with what its unwind entry needs.
-struct StubRecord {
-  var start: UInt32
-  var size: UInt32
-  var firstRelocation: Int
-  var relocationEnd: Int
-  var returns: [UInt32]
-  var saved: [SavedRegister]
-  var stackPointerRanges: [StackPointerRange]
-}
-
-/// Assembles trampolines and stubs into one chunk.
-struct TrampolineAssembler: ~Copyable {
+/// Assembles the stubs of a module for x86-64.
+struct X86_64StubAssembler: StubAssembler, ~Copyable {
   var asm = X86_64Assembler(capacity: 1 << 14)
-  private var returns: [UInt32] = []
-  private var saved: [SavedRegister] = []
-  private var ranges: [StackPointerRange] = []
-  var start: UInt32 = 0
-  private var firstRelocation = 0
+  private var notes = StubNotes()
+  /// Offset in the chunk of the stub being assembled.
+  var start: UInt32 { notes.start }
+
+  init(settings: CompilerSettings) {}
+
+  mutating func takeChunk() -> CodeChunk { asm.takeChunk() }
 
   mutating func begin() {
     asm.alignFunction(16)
-    start = asm.offset
-    firstRelocation = asm.relocations.count
-    returns = []
-    saved = []
-    ranges = []
+    notes = StubNotes(start: asm.offset, firstRelocation: asm.relocations.count)
     asm.push(.rbp)
     asm.mov(.b64, dst: .rbp, src: .rsp)
   }
 
   mutating func finish() -> StubRecord {
-    let record = StubRecord(
-      start: start, size: asm.offset - start, firstRelocation: firstRelocation,
-      relocationEnd: asm.relocations.count, returns: returns, saved: saved, stackPointerRanges: ranges)
+    let record = notes.record(end: asm.offset, relocationEnd: asm.relocations.count)
     let isComplete = asm.finishFunction()
     precondition(isComplete)
     return record
@@ -53,13 +31,13 @@ struct TrampolineAssembler: ~Copyable {
 
   mutating func leaveAndReturn() {
     asm.leave()
-    returns.append(asm.offset - start)
+    notes.returns.append(asm.offset - start)
     asm.ret()
   }
 
   private mutating func pushSaved(_ register: Register, _ cfaOffset: Int32) {
     asm.push(register)
-    saved.append(
+    notes.saved.append(
       SavedRegister(codeOffset: asm.offset - start, dwarfRegister: register.dwarfNumber, cfaOffset: cfaOffset))
   }
 
@@ -107,8 +85,6 @@ struct TrampolineAssembler: ~Copyable {
     }
   }
 
-  /// `uint64_t entry(context, code, slots, activation)`.
-  ///
   /// The order of the pushes is `EntryFrameLayout`, and nothing of the caller's changes before the entry frame pointer is
   /// stored: the signal handler relies on both.
   mutating func entry(_ signature: Signature, _ table: SignatureTable) -> StubRecord {
@@ -166,14 +142,14 @@ struct TrampolineAssembler: ~Copyable {
     asm.bind(resume)
     let resumeStart = asm.offset - start
     asm.lea(.b64, .rbp, Address(base: .rsp, displacement: area + 48))
-    ranges.append(
+    notes.ranges.append(
       StackPointerRange(start: resumeStart, end: asm.offset - start, cfaOffset: UInt32(area) + 48 + 16))
     asm.mov(.b32, dst: .rax, immediate: 1)
     asm.jmp(exit)
     return finish()
   }
 
-  /// Called by the wasm convention with a host function context in r14.
+  /// The host function's context is in r14, the caller's in r13.
   mutating func exit(_ signature: Signature, _ table: SignatureTable) -> StubRecord {
     begin()
     let slots = max(1, Int(max(signature.parameterCount, signature.resultCount)))
@@ -223,7 +199,7 @@ struct TrampolineAssembler: ~Copyable {
     // From here on this frame is as good as gone, and the entry trampoline's is the one that an unwinder finds.
     asm.load(.b64, dst: .rbp, from: Address(base: .rax, displacement: Int32(ActivationLayout.entryFramePointer)))
     for (register, cfaOffset) in Self.entrySaved {
-      saved.append(
+      notes.saved.append(
         SavedRegister(codeOffset: asm.offset - start, dwarfRegister: register.dwarfNumber, cfaOffset: cfaOffset))
     }
     asm.load(.b64, dst: .rsp, from: Address(base: .rax, displacement: Int32(ActivationLayout.resumeStackPointer)))
@@ -231,8 +207,7 @@ struct TrampolineAssembler: ~Copyable {
     return finish()
   }
 
-  /// Resolves a table element. Table and index are on the stack; every register but rax, which gets the element,
-  /// is preserved.
+  /// Every register but rax, which gets the element, is preserved.
   mutating func resolveElement() -> StubRecord {
     begin()
     let general: [Register] = [.rcx, .rdx, .rsi, .rdi, .r8, .r9, .r10, .r11]
