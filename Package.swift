@@ -122,7 +122,8 @@ let package = Package(
         "PrecastArtifact", "PrecastMachineCode", "PrecastWasm", "precast",
       ],
       path: "Tests/InteropTests", exclude: ["C"]),
-    .testTarget(name: "CompilerTests", dependencies: ["PrecastCompiler"], path: "Tests/CompilerTests"),
+    .testTarget(
+      name: "CompilerTests", dependencies: ["PrecastCompiler", "PrecastEmulator"], path: "Tests/CompilerTests"),
     .testTarget(
       name: "HostSupportTests", dependencies: ["PrecastLoader", "CPrecastHost", "TestSupport"],
       path: "Tests/HostSupportTests", exclude: ["AArch64"]),

@@ -28,6 +28,32 @@ import Testing
     #expect(Set(Setting.allCases.map(\.descriptor.name)).count == Setting.count)
   }
 
+  @Test func architecturesHaveFeaturesOfTheirOwn() {
+    let x86 = CPUFeatures.names(of: .x86_64)
+    let arm = CPUFeatures.names(of: .aarch64)
+    #expect(x86 + arm == CPUFeatures.named.map(\.name) && arm == ["lse", "fp16", "bti"])
+    #expect(CPUFeatures.bti.rawValue == 1 << 34)
+    #expect(CPUFeatures.all(of: .x86_64).isDisjoint(with: .all(of: .aarch64)))
+    var settings = CompilerSettings()
+    settings.cpuFeatures = .bti
+    settings.architecture = .aarch64
+    #expect(settings.hasLandingPads)
+    settings.architecture = .x86_64
+    #expect(!settings.hasLandingPads)
+  }
+
+  @Test func anArtifactForAnotherArchitectureSaysWhatItIsFor() {
+    var artifact = CompilerSettings()
+    artifact.architecture = .aarch64
+    var host = CompilerSettings()
+    host.architecture = .x86_64
+    let error = #expect(throws: ArtifactError.self) { try Self.record(artifact).check(host: host) }
+    #expect(
+      error?.description.contains(
+        "architecture is aarch64 in the artifact, x86_64 here (compile for this machine with --target)") == true,
+      "\(String(describing: error))")
+  }
+
   @Test func aMismatchNamesEachField() {
     var artifact = CompilerSettings()
     artifact.cpuFeatures = [.lzcnt, .avx2]

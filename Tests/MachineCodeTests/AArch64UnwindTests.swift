@@ -130,10 +130,22 @@ private func rows(_ lines: [String], _ function: Int) -> [String] {
         "8 x29+16 u u c-16 c-8 u u",
         "c x29+16 c-32 c-24 c-16 c-8 u u",
         "10 x29+16 c-32 c-24 c-16 c-8 c-48 c-40",
+        "74 x29+16 u u c-16 c-8 u u",  // mov sp, x29 has let go of the rest
         "78 sp+0 u u u u u u",
         "7c sp+192 c-32 c-24 c-16 c-8 c-48 c-40",
         "84 x29+16 c-32 c-24 c-16 c-8 c-48 c-40",
       ])
+  }
+
+  /// A trampoline may begin with a landing pad of its own.
+  @Test func landingPadsOfTrampolines() throws {
+    for (everywhere, own) in [(false, true), (true, false)] {
+      var builder = UnwindBuilder(architecture: .aarch64, textSize: 0x1000, hasLandingPads: everywhere)
+      builder.addTrampoline(textOffset: 0, size: 44, returns: [40], savedRegisters: [], hasOwnLandingPad: own)
+      let lines = try frames(builder.finish().array, textSize: 0x1000)
+      #expect(
+        rows(lines, 0) == ["LOC CFA x29 ra", "0 sp+0 u u", "8 sp+16 c-16 c-8", "c x29+16 c-16 c-8", "28 sp+0 u u"])
+    }
   }
 
   @Test func advancesOfEveryLength() throws {
