@@ -178,8 +178,8 @@ struct FunctionCompiler<Machine: TargetMachine & ~Copyable>: ~Copyable {
   // Entries below are in no register of their own.
   var spilledHeight = 0
 
-  /// Bytes of code that a chunk may have: thirty times what the largest body gives that does not mean to be large.
-  static var maximumChunkSize: Int { 1 << 28 }
+  /// Bytes of code that a chunk may have.
+  static var maximumChunkSize: Int { Machine.maximumChunkSize }
   /// Whether the last function would have made the chunk larger than that.
   var isTooLarge = false
 
@@ -199,6 +199,8 @@ struct FunctionCompiler<Machine: TargetMachine & ~Copyable>: ~Copyable {
   let hasBMI2: Bool
   let hasBMI1: Bool
   let hasLZCNT: Bool
+  /// Whether indirect branches need a landing pad.
+  let hasLandingPads: Bool
   let hasMap: Bool
   /// Offsets below are covered by the guard.
   let guardLimit: UInt64
@@ -210,6 +212,7 @@ struct FunctionCompiler<Machine: TargetMachine & ~Copyable>: ~Copyable {
     hasBMI2 = features.contains(.bmi2)
     hasBMI1 = features.contains(.bmi1)
     hasLZCNT = features.contains(.lzcnt)
+    hasLandingPads = features.contains(.bti)
     hasMap = environment.settings.addressMap
     isChecked = environment.settings.memoryStrategy == .checked
     // The displacement of an address is signed, and 16 bytes are the largest access.
@@ -314,7 +317,10 @@ struct FunctionCompiler<Machine: TargetMachine & ~Copyable>: ~Copyable {
     }
     emitOutOfLine()
     Machine.patchFrame(&self, patch)
-    guard asm.finishFunction() else { return nil }
+    guard asm.finishFunction() else {
+      isTooLarge = asm.finishedOutOfReach
+      return nil
+    }
     return FunctionRecord(
       start: UInt32(functionStart), size: codeOffset, firstRelocation: UInt32(firstRelocation),
       relocationEnd: UInt32(asm.relocationCount), mapBytes: hasMap ? UInt32(map.finish()) : 0,

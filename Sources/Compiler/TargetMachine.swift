@@ -54,12 +54,17 @@ protocol TargetMachine: ~Copyable {
 
   // MARK: Instructions
 
+  /// Bytes of code that a chunk may have.
+  static var maximumChunkSize: Int { get }
   static func makeAssembler() -> Self
   var offset: UInt32 { get }
   var relocationCount: Int { get }
   mutating func reset()
   mutating func takeChunk() -> CodeChunk
+  /// Ends a function; whether every label that is used was bound, and in reach.
   mutating func finishFunction() -> Bool
+  /// Whether the last function had a branch to a label too far away.
+  var finishedOutOfReach: Bool { get }
   mutating func alignFunction(_ alignment: Int)
   mutating func makeLabel() -> Label
   mutating func bind(_ label: Label)

@@ -48,6 +48,9 @@ extension AArch64Assembler: TargetMachine {
 
   // MARK: Instructions
 
+  /// Less than a branch's reach of 128 MiB, so that calls from anywhere in a function reach an island beside it; a dozen times
+  /// what the largest body gives that does not mean to be large.
+  static var maximumChunkSize: Int { 120 << 20 }
   static func makeAssembler() -> AArch64Assembler { AArch64Assembler(capacity: 1 << 18) }
   @inline(__always) var relocationCount: Int { relocations.count }
   @inline(__always) mutating func jump(_ label: Label) { b(label) }

@@ -1,0 +1,134 @@
+// The frame on AArch64: prologue, epilogue, and the way to the stub that resolves table elements.
+//
+//     bti c                        where landing pads are asked for
+//     stp x29, x30, [sp, #-16]!
+//     mov x29, sp
+//     sub sp, sp, #size            filled in when the size is known
+//     ...
+//     mov sp, x29
+//     ldp x29, x30, [sp], #16
+//     ret
+//
+// There is no red zone here, so a leaf lowers sp as well. One instruction can: its immediate has 12 bits, perhaps times 4096,
+// so a frame of 4 KiB or more is rounded up to whole 4 KiB. Only where the operand stack may need megabytes is the size put
+// into a register first.
+
+import PrecastArtifact
+import PrecastMachineCode
+import PrecastWasm
+
+extension FunctionCompiler where Machine == AArch64Assembler {
+  /// Upper bound of the frame, outgoing area apart.
+  private var frameBound: Int { Int(-stackSlots) + ops.maximumStackHeight * 8 + 16 }
+
+  /// Whether one subtraction may be too little: it carries nearly 16 MiB, of which the outgoing area needs some.
+  private var isHuge: Bool { frameBound >= 1 << 23 }
+
+  mutating func prologue() -> FramePatch {
+    asm.reserve(12)
+    if hasLandingPads { asm.bti(.call) }
+    asm.storePair(.b64, .x29, .x30, to: Address(base: .sp, displacement: -16, update: .before))
+    asm.mov(.b64, dst: .x29, src: .sp)
+    asm.reserve(12)
+    let patch = FramePatch(offset: Int(asm.offset))
+    if isHuge {
+      asm.movz(.b64, .x16, 0)
+      asm.movk(.b64, .x16, 0, shift: 16)
+      asm.arithmetic(.sub, .b64, .sp, .sp, .x16, extend: .uxtx)
+    } else {
+      asm.arithmetic(.sub, .b64, .sp, .sp, immediate: 0)
+    }
+    if analysis.needsFrame || frameBound > 4096 {
+      let overflow = trapLabel(.stackOverflow)
+      asm.load(.b64, dst: .x16, from: Address(base: Self.ctx, displacement: Int32(ContextLayout.store)))
+      asm.load(.b64, dst: .x16, from: Address(base: .x16, displacement: Int32(StoreContextLayout.stackLimit)))
+      asm.arithmetic(.subs, .b64, .zr, .sp, .x16, extend: .uxtx)
+      asm.b(.lo, overflow)
+    }
+    if analysis.leavesInstance {
+      asm.store(.b64, to: Address(base: .x29, displacement: -8), src: Self.ctx)
+    }
+    enterLocals()
+    return patch
+  }
+
+  /// Stores zeros to the slots of the `count` locals, parameters apart, that live in slots only.
+  mutating func zeroLocals(count: Int) {
+    let parameters = ops.parameterCount
+    if count > 16 {
+      // All slots of these locals are adjacent; those of locals in registers are among them, to no harm.
+      var low: Int32 = 0
+      var high: Int32 = -0x7FFF_FFFF
+      for i in 0..<locals.count where locals[i].slot != 0 && ops.localIndex(UInt32(i)) >= parameters {
+        low = min(low, locals[i].slot)
+        high = max(high, locals[i].slot + (locals[i].type == .v128 ? 16 : 8))
+      }
+      let loop = asm.makeLabel()
+      addToFramePointer(.x17, high)
+      addToFramePointer(.x16, low)
+      asm.bind(loop)
+      asm.store(.b64, to: Address(base: .x16, displacement: 8, update: .after), src: .zr)
+      asm.cmp(.b64, .x16, .x17)
+      asm.b(.ne, loop)
+      return
+    }
+    for i in 0..<locals.count
+    where locals[i].bit == noBit && locals[i].slot != 0 && ops.localIndex(UInt32(i)) >= parameters {
+      asm.store(.b64, to: Address(base: .x29, displacement: locals[i].slot), src: .zr)
+      if locals[i].type == .v128 {
+        asm.store(.b64, to: Address(base: .x29, displacement: locals[i].slot + 8), src: .zr)
+      }
+    }
+  }
+
+  /// dst = x29 + offset, which is negative or 0.
+  private mutating func addToFramePointer(_ dst: Register, _ offset: Int32) {
+    let distance = UInt64(-Int64(offset))
+    if AArch64Assembler.isArithmeticImmediate(distance) {
+      asm.arithmetic(.sub, .b64, dst, .x29, immediate: distance)
+    } else {
+      asm.mov(.b64, dst: dst, immediate: distance)
+      asm.arithmetic(.sub, .b64, dst, .x29, dst)
+    }
+  }
+
+  /// Fills in the size of the frame, now that it is known.
+  mutating func patchFrame(_ patch: FramePatch) {
+    guard patch.offset >= 0 else { return }
+    let used = Int(-stackSlots) + highestSlot * 8 + Int(outgoing)
+    let size = UInt32((used + 15) & ~15)
+    if isHuge {
+      // movz x16, #low; movk x16, #high, lsl #16
+      asm.code.patch32(at: patch.offset, 0xD280_0010 | (size & 0xFFFF) << 5)
+      asm.code.patch32(at: patch.offset + 4, 0xF2A0_0010 | (size >> 16) << 5)
+    } else if size < 4096 {
+      // sub sp, sp, #size
+      asm.code.patch32(at: patch.offset, 0xD100_03FF | size << 10)
+    } else {
+      // sub sp, sp, #pages, lsl #12
+      asm.code.patch32(at: patch.offset, 0xD140_03FF | ((size + 4095) & ~4095) >> 2)
+    }
+  }
+
+  mutating func epilogue() {
+    asm.reserve(12)
+    asm.mov(.b64, dst: .sp, src: .x29)
+    asm.loadPair(.b64, .x29, .x30, from: Address(base: .sp, displacement: 16, update: .after))
+    returns.append(asm.offset)
+    asm.ret()
+  }
+
+  /// The stub takes the element's index in the low half of x17 and the table's in the high half: x16 does not survive a call
+  /// that goes through a veneer. The element comes back in x16, and all registers but x16, x17 and x30 as they were.
+  mutating func resolveElement(_ item: OutOfLine) {
+    asm.mov(.b32, dst: .x17, src: Register(number: item.register))
+    if item.first & 0xFFFF != 0 { asm.movk(.b64, .x17, UInt16(truncatingIfNeeded: item.first), shift: 32) }
+    if item.first >> 16 != 0 { asm.movk(.b64, .x17, UInt16(truncatingIfNeeded: item.first >> 16), shift: 48) }
+    asm.callRelocated(environment.resolveSymbol)
+    asm.mov(.b64, dst: Self.element, src: .x16)
+    asm.b(item.resume)
+  }
+
+  /// Nothing: jump tables are branches, and stand where they are used.
+  mutating func emitTables() {}
+}
