@@ -118,14 +118,15 @@ extension FunctionCompiler where Machine == AArch64Assembler {
     asm.ret()
   }
 
-  /// The stub takes the element's index in the low half of x17 and the table's in the high half: x16 does not survive a call
-  /// that goes through a veneer. The element comes back in x16, and all registers but x16, x17 and x30 as they were.
+  /// The stub takes the table's index and the element's on the stack, since no register is left alone by all veneers that a
+  /// call may go through and has no value in it. The element comes back in x16; x0 to x15 and v0 to v15 are as they were.
   mutating func resolveElement(_ item: OutOfLine) {
-    asm.mov(.b32, dst: .x17, src: Register(number: item.register))
-    if item.first & 0xFFFF != 0 { asm.movk(.b64, .x17, UInt16(truncatingIfNeeded: item.first), shift: 32) }
-    if item.first >> 16 != 0 { asm.movk(.b64, .x17, UInt16(truncatingIfNeeded: item.first >> 16), shift: 48) }
+    asm.mov(.b32, dst: .x16, immediate: UInt64(item.first))
+    asm.storePair(
+      .b64, .x16, Register(number: item.register), to: Address(base: .sp, displacement: -16, update: .before))
     asm.callRelocated(environment.resolveSymbol)
     asm.mov(.b64, dst: Self.element, src: .x16)
+    asm.arithmetic(.add, .b64, .sp, .sp, immediate: 16)
     asm.b(item.resume)
   }
 
