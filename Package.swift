@@ -123,7 +123,8 @@ let package = Package(
       ],
       path: "Tests/InteropTests", exclude: ["C"]),
     .testTarget(
-      name: "CompilerTests", dependencies: ["PrecastCompiler", "PrecastEmulator"], path: "Tests/CompilerTests"),
+      name: "CompilerTests", dependencies: ["PrecastCompiler", "PrecastEmulator", "TestSupport"],
+      path: "Tests/CompilerTests"),
     .testTarget(
       name: "HostSupportTests", dependencies: ["PrecastLoader", "CPrecastHost", "TestSupport"],
       path: "Tests/HostSupportTests", exclude: ["AArch64"]),

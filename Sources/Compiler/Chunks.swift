@@ -123,8 +123,14 @@ final class ChunkedCompilation: @unchecked Sendable {
   }
 
   private func work(onProgress: (@Sendable (Int) -> Void)?) {
-    var compiler = FunctionCompiler<X86_64Assembler>(environment: environment)
-    work(&compiler, onProgress: onProgress)
+    switch environment.settings.architecture {
+    case .x86_64:
+      var compiler = FunctionCompiler<X86_64Assembler>(environment: environment)
+      work(&compiler, onProgress: onProgress)
+    case .aarch64:
+      var compiler = FunctionCompiler<AArch64Assembler>(environment: environment)
+      work(&compiler, onProgress: onProgress)
+    }
   }
 
   private func work<Machine: TargetMachine & ~Copyable>(

@@ -207,9 +207,6 @@ public struct Compiler: Sendable {
     _ binary: WasmBinary, bindings: [ImportBinding], _ clock: inout Stopwatch,
     _ statistics: inout CompilationStatistics
   ) throws(CompilerError) -> (ModuleEnvironment, [CompiledChunk]) {
-    guard settings.architecture == .x86_64 else {
-      throw .unsupportedSettings("this version compiles for x86_64 only")
-    }
     let foreign = settings.cpuFeatures.subtracting(.all(of: settings.architecture))
     guard foreign.isEmpty else {
       throw .unsupportedSettings("\(settings.architecture.name) has no CPU features of the names \(foreign.names)")

@@ -6,6 +6,7 @@ import PrecastArtifact
 import PrecastEmulator
 import PrecastMachineCode
 import PrecastWasm
+import TestSupport
 import Testing
 
 @testable import PrecastCompiler
@@ -342,30 +343,17 @@ struct AArch64StubTests {
 
   // MARK: Adapters
 
-  private static let compiler = ["/usr/bin/aarch64-linux-gnu-gcc", "/usr/bin/aarch64-linux-gnu-objcopy"]
-  static let hasCompiler = compiler.allSatisfy(FileManager.default.isExecutableFile)
+  static let hasCompiler = findTool("aarch64-linux-gnu-gcc") != nil && findTool("aarch64-linux-gnu-objcopy") != nil
 
   /// The code of one C function that refers to nothing.
   private static func compiled(_ source: String) throws -> [UInt8] {
-    let folder = FileManager.default.temporaryDirectory.appending(path: "stubs-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(at: folder) }
-    let file = folder.appending(path: "f.c")
-    try source.write(to: file, atomically: true, encoding: .utf8)
-    let object = folder.appending(path: "f.o").path
-    let binary = folder.appending(path: "f.bin").path
-    for command in [
-      [compiler[0], "-O2", "-mbranch-protection=bti", "-ffp-contract=off", "-c", file.path, "-o", object],
-      [compiler[1], "-O", "binary", "-j", ".text", object, binary],
-    ] {
-      let process = Process()
-      process.executableURL = URL(filePath: command[0])
-      process.arguments = Array(command.dropFirst())
-      try process.run()
-      process.waitUntilExit()
-      try #require(process.terminationStatus == 0)
-    }
-    return [UInt8](try Data(contentsOf: URL(filePath: binary)))
+    let folder = try TemporaryDirectory()
+    let file = try folder.write(source, to: "f.c")
+    let flags = ["-O2", "-mbranch-protection=bti", "-ffp-contract=off", "-c", file, "-o", folder.file("f.o")]
+    try run("aarch64-linux-gnu-gcc", flags)
+    try run(
+      "aarch64-linux-gnu-objcopy", ["-O", "binary", "-j", ".text", folder.file("f.o"), folder.file("f.bin")])
+    return [UInt8](try Data(contentsOf: folder.appending("f.bin")))
   }
 
   @Test(

@@ -1,6 +1,8 @@
 import Foundation
 import PrecastArtifact
+import PrecastMachineCode
 import PrecastWasm
+import TestSupport
 import Testing
 
 @testable import PrecastCompiler
@@ -26,18 +28,40 @@ private func manyFunctions(_ count: Int = 10_000) -> WasmBuilder {
 
 @Suite("The output of the compiler")
 struct OutputTests {
-  @Test("does not depend on the number of threads", arguments: [2, 3, 8])
-  func threads(_ threads: Int) throws {
+  private func settings(_ architecture: Architecture) -> CompilerSettings {
+    var settings = CompilerSettings()
+    settings.architecture = architecture
+    return settings
+  }
+
+  @Test("does not depend on the number of threads", arguments: [2, 3, 8], Architecture.allCases)
+  func threads(_ threads: Int, architecture: Architecture) throws {
     for binary in [try demo(), manyFunctions().binary] {
-      let one = try Compiler(threads: 1).compile(binary)
-      #expect(try Compiler(threads: threads).compile(binary) == one)
+      let one = try Compiler(settings: settings(architecture), threads: 1).compile(binary)
+      #expect(try Compiler(settings: settings(architecture), threads: threads).compile(binary) == one)
     }
   }
 
-  @Test("is the same the second time")
-  func repeatable() throws {
+  @Test("is the same the second time, in memory and in a file", arguments: Architecture.allCases)
+  func repeatable(architecture: Architecture) throws {
     let binary = try demo()
-    #expect(try Compiler().compile(binary) == Compiler().compile(binary))
+    let compiler = Compiler(settings: settings(architecture))
+    let first = try compiler.compile(binary)
+    #expect(try compiler.compile(binary) == first)
+    let folder = try TemporaryDirectory()
+    try compiler.compile(binary, toFile: folder.file("a.cwasm"))
+    #expect(try Data(contentsOf: folder.appending("a.cwasm")) == Data(first))
+    let file = FileHandle(fileDescriptor: try compiler.compileToMemory(binary), closeOnDealloc: true)
+    try file.seek(toOffset: 0)
+    #expect(try file.readToEnd() == Data(first))
+  }
+
+  @Test("is an ELF file for the architecture that was asked for", arguments: Architecture.allCases)
+  func machine(architecture: Architecture) throws {
+    let compiler = Compiler(settings: settings(architecture))
+    for file in [try compiler.compile(demo()), try compiler.compileObject(demo())] {
+      #expect(UInt16(file[18]) | UInt16(file[19]) << 8 == UInt16(architecture.rawValue))
+    }
   }
 
   @Test("differs by the CPU features that were asked for, and records them")
@@ -48,9 +72,9 @@ struct OutputTests {
       .init(
         parameters: [WasmBuilder.i32, WasmBuilder.i32], results: [WasmBuilder.i32],
         code: [0x20, 0, 0x67, 0x20, 1, 0x74]))
-    var settings = CompilerSettings()
+    var settings = settings(.x86_64)
+    let plain = try Compiler(settings: settings).compile(builder.binary)
     settings.cpuFeatures = [.lzcnt, .bmi2]
-    let plain = try Compiler().compile(builder.binary)
     let featured = try Compiler(settings: settings).compile(builder.binary)
     #expect(plain != featured)
     let record = try featured.withUnsafeBytes { bytes in
@@ -112,14 +136,18 @@ struct FailureTests {
     #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path) == ["out.cwasm"])
   }
 
-  @Test("for another architecture are refused by name")
-  func architecture() {
-    var settings = CompilerSettings()
-    settings.architecture = .aarch64
-    let error = #expect(throws: CompilerError.self) {
-      try Compiler(settings: settings).compile(manyFunctions(1).binary)
+  @Test("with CPU features of another architecture are refused by name")
+  func foreignFeatures() {
+    for (architecture, feature) in [(Architecture.aarch64, CPUFeatures.bmi2), (.x86_64, .bti)] {
+      var settings = CompilerSettings()
+      settings.architecture = architecture
+      settings.cpuFeatures = [feature]
+      let error = #expect(throws: CompilerError.self) {
+        try Compiler(settings: settings).compile(manyFunctions(1).binary)
+      }
+      let text = "\(String(describing: error))"
+      #expect(text.contains(architecture.name) && text.contains(feature.names), "\(text)")
     }
-    #expect("\(String(describing: error))".contains("x86_64"))
   }
 }
 

@@ -294,7 +294,7 @@ private struct BranchProgram: ~Copyable {
       ])
     let chunk = assembler.takeChunk()
     expect(chunk.code.count == 20 && chunk.relocations.count == 2)
-    expect(hex(chunk.code.array) == "1f 20 03 d5 00 00 00 94 00 00 00 00 00 00 00 00 00 00 00 14")
+    expect(hex(chunk.code.array) == "1f 20 03 d5 00 00 00 94 00 00 20 d4 00 00 20 d4 00 00 00 14")
     expect(assembler.code.isEmpty && assembler.relocations.isEmpty)
     assembler.nop()
     assembler.align(16)

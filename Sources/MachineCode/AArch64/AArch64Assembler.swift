@@ -408,9 +408,9 @@ public struct AArch64Assembler: ~Copyable {
     while code.count & (alignment - 1) != 0 { nop() }
   }
 
-  /// `udf #0`s up to a multiple of `alignment` (a power of two): the gap between functions.
+  /// `brk #0`s up to a multiple of `alignment` (a power of two, at least 4): the gap between functions.
   @inlinable public mutating func alignFunction(_ alignment: Int = 16) {
-    code.put(repeating: 0, count: -code.count & (alignment - 1))
+    for _ in 0..<(-code.count & (alignment - 1)) / 4 { code.put32(0xD420_0000) }
     updateLimit()
   }
 }
