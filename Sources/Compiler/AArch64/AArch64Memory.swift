@@ -35,8 +35,7 @@ extension FunctionCompiler where Machine == AArch64Assembler {
     guard op.immediate < guardLimit, !isChecked, op.a == 0 else { return checkedAddress(place, op, size: size) }
     guard let index = place.index else {
       let sum = place.constant + op.immediate
-      // Displacements count elements, or bytes up to 255.
-      if sum & (size - 1) == 0 ? sum / size < 4096 : sum <= 255 {
+      if Self.isDisplacement(sum, size) {
         return Address(base: Self.memoryBase, displacement: Int32(truncatingIfNeeded: sum))
       }
       asm.mov(.b64, dst: .x16, immediate: sum)
@@ -45,11 +44,19 @@ extension FunctionCompiler where Machine == AArch64Assembler {
     if op.immediate == 0 { return Address(base: Self.memoryBase, index: index, .uxtw) }
     if AArch64Assembler.isArithmeticImmediate(op.immediate) {
       asm.arithmetic(.add, .b64, .x16, Self.memoryBase, immediate: op.immediate)
+    } else if Self.isDisplacement(op.immediate, size) {
+      asm.arithmetic(.add, .b64, .x16, Self.memoryBase, index, extend: .uxtw)
+      return Address(base: .x16, displacement: Int32(truncatingIfNeeded: op.immediate))
     } else {
       asm.mov(.b64, dst: .x16, immediate: op.immediate)
       asm.add(.b64, .x16, .x16, Self.memoryBase)
     }
     return Address(base: .x16, index: index, .uxtw)
+  }
+
+  /// Whether an access of `size` bytes can have a displacement: they count elements, or bytes up to 255.
+  private static func isDisplacement(_ value: UInt64, _ size: UInt64) -> Bool {
+    value & (size - 1) == 0 ? value / size < 4096 : value <= 255
   }
 
   /// The same with an explicit comparison against the length.
