@@ -43,6 +43,10 @@ extension FunctionCompiler where Machine == AArch64Assembler {
       swap(&left, &right)
       condition = condition.swapped
     }
+    if right.kind == .constant, Self.truncated(right.bits, size) == 0, condition == .eq || condition == .ne {
+      compareWithZero(left, size, condition)
+      return
+    }
     let a = operand(left, .x17)
     let constant = Self.truncated(right.bits, size)
     let negated = Self.truncated(0 &- right.bits, size)
@@ -62,10 +66,29 @@ extension FunctionCompiler where Machine == AArch64Assembler {
   }
 
   mutating func equalsZero(_ size: OperandSize) {
-    let register = operand(pop(), .x17)
+    let value = pop()
+    compareWithZero(value, size, .eq)
+  }
+
+  /// Whether a value is (`eq`) or is not (`ne`) zero, which a branch can tell by itself.
+  private mutating func compareWithZero(_ value: StackValue, _ size: OperandSize, _ condition: AArch64Condition) {
+    var condition = condition
+    if let fused = fusedCondition(condition.rawValue) {
+      condition = fused == AArch64Condition.eq.rawValue ? .eq : .ne
+      let next = ops[position &+ 1].opcode
+      if next == .brIf || next == .if {
+        let register = read(value)
+        release(register)
+        let number =
+          condition == .eq ? BranchCondition.isZero(size, register) : BranchCondition.isNotZero(size, register)
+        stack.append(StackValue(.flags, .i32, number: number))
+        return
+      }
+    }
+    let register = operand(value, .x17)
     asm.cmp(size, register, .zr)
     release(register)
-    pushFlags(.eq)
+    pushFlags(condition)
   }
 
   // MARK: Selection

@@ -3,6 +3,10 @@
 // Every instruction has three operands, so a result never needs a copy of its left operand, and its register may be that of
 // either operand. Operands that are in no register (constants, slots) go through x17 and x30, the result of a first step of
 // two through x16; none of them is held while another operator's code may run.
+//
+// Some instructions do what takes wasm two operators: addition and logic shift their second operand first, multiplication adds
+// or subtracts the product, a field of bits is shifted down and masked, and a conjunction sets the flags. What comes first looks
+// whether what follows is the other half; the code is that of the first then.
 
 import PrecastArtifact
 import PrecastMachineCode
@@ -30,6 +34,75 @@ extension FunctionCompiler where Machine == AArch64Assembler {
 
   /// The register for a result, once the operands have been released.
   @inline(__always) mutating func resultRegister() -> Register { destination ?? allocate() }
+
+  // MARK: Two operators in one instruction
+
+  /// An operator that combines the result at work with another value.
+  private enum Combination { case add, subtract, and, or, xor }
+
+  private static func combination(_ opcode: Opcode, _ size: OperandSize) -> Combination? {
+    switch opcode {
+    case .i32Add where size == .b32, .i64Add where size == .b64: .add
+    case .i32Sub where size == .b32, .i64Sub where size == .b64: .subtract
+    case .i32And where size == .b32, .i64And where size == .b64: .and
+    case .i32Or where size == .b32, .i64Or where size == .b64: .or
+    case .i32Xor where size == .b32, .i64Xor where size == .b64: .xor
+    default: nil
+    }
+  }
+
+  /// Takes the operator that follows, if it combines a value with the result at work by a sum (or difference) or by logic, as
+  /// allowed: the value is the left operand, from the stack, or the right one, a local, of a commutative operation.
+  private mutating func takeCombination(_ size: OperandSize, sums: Bool, logic: Bool) -> (
+    operation: Combination, other: StackValue
+  )? {
+    let next = ops[position &+ 1]
+    let isLocal = next.opcode == .localGet
+    guard let operation = Self.combination(isLocal ? ops[position &+ 2].opcode : next.opcode, size) else { return nil }
+    guard operation == .add || operation == .subtract ? sums : logic else { return nil }
+    if isLocal {
+      guard operation != .subtract else { return nil }
+      localGet(next)
+      position &+= 2
+    } else {
+      // Constants have better places.
+      guard stack[stack.count &- 1].kind != .constant else { return nil }
+      position &+= 1
+    }
+    return (operation, pop())
+  }
+
+  /// other op (source shifted by amount).
+  private mutating func combine(
+    _ operation: Combination, _ other: StackValue, _ source: StackValue, _ shift: AArch64ShiftOp, _ amount: UInt8,
+    _ size: OperandSize
+  ) {
+    let a = operand(other, .x17)
+    let b = operand(source, .x30)
+    release(a)
+    release(b)
+    let register = resultRegister()
+    switch operation {
+    case .add: asm.arithmetic(.add, size, register, a, b, shift, amount)
+    case .subtract: asm.arithmetic(.sub, size, register, a, b, shift, amount)
+    case .and: asm.logical(.and, size, register, a, b, shift, amount)
+    case .or: asm.logical(.orr, size, register, a, b, shift, amount)
+    case .xor: asm.logical(.eor, size, register, a, b, shift, amount)
+    }
+    push(register, Self.type(size))
+  }
+
+  /// Takes a mask of low bits that follows, if it does: their number.
+  private mutating func takeMask(_ size: OperandSize) -> UInt8? {
+    let next = ops[position &+ 1]
+    guard next.opcode == (size == .b32 ? .i32Const : .i64Const),
+      ops[position &+ 2].opcode == (size == .b32 ? .i32And : .i64And)
+    else { return nil }
+    let mask = Self.truncated(next.immediate, size)
+    guard mask != 0, mask & (mask &+ 1) == 0 else { return nil }
+    position &+= 2
+    return UInt8(mask.nonzeroBitCount)
+  }
 
   // MARK: Addition, subtraction, logic
 
@@ -108,6 +181,11 @@ extension FunctionCompiler where Machine == AArch64Assembler {
     var right = pop()
     var left = pop()
     if left.kind == .constant { swap(&left, &right) }
+    if op == .and, left.kind != .constant, let condition = takeTest(size) {
+      test(left, right, size)
+      pushFlags(condition)
+      return
+    }
     if right.kind == .constant {
       logicConstant(op, left, Self.truncated(right.bits, size), size)
       return
@@ -119,6 +197,33 @@ extension FunctionCompiler where Machine == AArch64Assembler {
     let register = resultRegister()
     asm.logical(Self.operation(op), size, register, a, b)
     push(register, Self.type(size))
+  }
+
+  /// The condition on which what follows goes on after a conjunction, if only the flags are needed: a comparison with zero is
+  /// taken; a branch or selection is left to take the condition.
+  private mutating func takeTest(_ size: OperandSize) -> AArch64Condition? {
+    switch (ops[position &+ 1].opcode, size) {
+    case (.i32Eqz, .b32), (.i64Eqz, .b64):
+      position &+= 1
+      return .eq
+    case (.brIf, .b32), (.if, .b32), (.select, .b32), (.selectTyped, .b32): return .ne
+    default: return nil
+    }
+  }
+
+  /// Sets the flags by left & right.
+  private mutating func test(_ left: StackValue, _ right: StackValue, _ size: OperandSize) {
+    let a = operand(left, .x17)
+    if right.kind == .constant,
+      let immediate = AArch64Assembler.logicalImmediate(Self.truncated(right.bits, size), size)
+    {
+      asm.logical(.ands, size, .zr, a, encoded: immediate)
+    } else {
+      let b = operand(right, .x30)
+      asm.tst(size, a, b)
+      release(b)
+    }
+    release(a)
   }
 
   /// left op constant. Neither zeros nor ones alone are an immediate, and neither needs one.
@@ -169,12 +274,20 @@ extension FunctionCompiler where Machine == AArch64Assembler {
       multiplyByConstant(left, Self.truncated(right.bits, size), size)
       return
     }
+    let sum = takeCombination(size, sums: true, logic: false)
     let a = operand(left, .x17)
     let b = operand(right, .x30)
+    // Last, because the way to another operand may be through x16.
+    let c = sum.map { operand($0.other, .x16) } ?? .zr
     release(a)
     release(b)
+    release(c)
     let register = resultRegister()
-    asm.mul(size, register, a, b)
+    if sum?.operation == .subtract {
+      asm.msub(size, register, a, b, c)
+    } else {
+      asm.madd(size, register, a, b, c)
+    }
     push(register, Self.type(size))
   }
 
@@ -309,12 +422,8 @@ extension FunctionCompiler where Machine == AArch64Assembler {
         repush(left, type)
         return
       }
-      let source = operand(left, .x17)
-      release(source)
-      let register = resultRegister()
       // There is one direction of rotation.
-      asm.shift(op, size, register, source, immediate: UInt8(shift == .rotateLeft ? width - amount : amount))
-      push(register, type)
+      shiftByConstant(left, op, UInt8(shift == .rotateLeft ? width - amount : amount), size)
       return
     }
     let source = operand(left, .x17)
@@ -328,6 +437,26 @@ extension FunctionCompiler where Machine == AArch64Assembler {
     }
     asm.shift(op, size, register, source, by: amount)
     push(register, type)
+  }
+
+  private mutating func shiftByConstant(
+    _ left: StackValue, _ op: AArch64ShiftOp, _ amount: UInt8, _ size: OperandSize
+  ) {
+    // A rotation is no operand of a sum.
+    if let next = takeCombination(size, sums: op != .ror, logic: true) {
+      combine(next.operation, next.other, left, op, amount, size)
+      return
+    }
+    let bits = op == .lsr ? takeMask(size) : nil
+    let source = operand(left, .x17)
+    release(source)
+    let register = resultRegister()
+    if let bits {
+      asm.ubfm(size, register, source, rotate: amount, last: min(amount &+ bits, size == .b32 ? 32 : 64) &- 1)
+    } else {
+      asm.shift(op, size, register, source, immediate: amount)
+    }
+    push(register, Self.type(size))
   }
 
   mutating func countLeadingZeros(_ size: OperandSize) {
