@@ -193,7 +193,8 @@ static void update_instruction_hook(struct precast_emulator *emulator) {
   }
   emulator->has_instruction_hook = is_wanted;
   emulator->branch_type = 0;
-  precast_emulator_invalidate_all(emulator);
+  // Costs seconds, and nothing has been translated before anything ran.
+  if (emulator->executed != 0) precast_emulator_invalidate_all(emulator);
 }
 
 void precast_emulator_set_callback(

@@ -10,35 +10,24 @@
 //     ret
 //
 // There is no red zone here, so a leaf lowers sp as well. One instruction can: its immediate has 12 bits, perhaps times 4096,
-// so a frame of 4 KiB or more is rounded up to whole 4 KiB. Only where the operand stack may need megabytes is the size put
-// into a register first.
+// so a frame of 4 KiB or more is rounded up to whole 4 KiB, and may have nearly 16 MiB. Fewer than 9 MiB are possible: a body has at
+// most a million values on its operand stack and fifty thousand locals, and a call a thousand arguments and as many results.
 
 import PrecastArtifact
 import PrecastMachineCode
 import PrecastWasm
 
 extension FunctionCompiler where Machine == AArch64Assembler {
-  /// Upper bound of the frame, outgoing area apart.
-  private var frameBound: Int { Int(-stackSlots) + ops.maximumStackHeight * 8 + 16 }
-
-  /// Whether one subtraction may be too little: it carries nearly 16 MiB, of which the outgoing area needs some.
-  private var isHuge: Bool { frameBound >= 1 << 23 }
-
   mutating func prologue() -> FramePatch {
-    asm.reserve(12)
+    asm.reserve(16)
     if hasLandingPads { asm.bti(.call) }
     asm.storePair(.b64, .x29, .x30, to: Address(base: .sp, displacement: -16, update: .before))
     asm.mov(.b64, dst: .x29, src: .sp)
-    asm.reserve(12)
     let patch = FramePatch(offset: Int(asm.offset))
-    if isHuge {
-      asm.movz(.b64, .x16, 0)
-      asm.movk(.b64, .x16, 0, shift: 16)
-      asm.arithmetic(.sub, .b64, .sp, .sp, .x16, extend: .uxtx)
-    } else {
-      asm.arithmetic(.sub, .b64, .sp, .sp, immediate: 0)
-    }
-    if analysis.needsFrame || frameBound > 4096 {
+    asm.arithmetic(.sub, .b64, .sp, .sp, immediate: 0)
+    // Upper bound of the frame, outgoing area apart. A leaf's frame of a page is covered by what is below the limit.
+    let bound = Int(-stackSlots) + ops.maximumStackHeight * 8 + 16
+    if analysis.needsFrame || bound > 4096 {
       let overflow = trapLabel(.stackOverflow)
       asm.load(.b64, dst: .x16, from: Address(base: Self.ctx, displacement: Int32(ContextLayout.store)))
       asm.load(.b64, dst: .x16, from: Address(base: .x16, displacement: Int32(StoreContextLayout.stackLimit)))
@@ -97,11 +86,8 @@ extension FunctionCompiler where Machine == AArch64Assembler {
     guard patch.offset >= 0 else { return }
     let used = Int(-stackSlots) + highestSlot * 8 + Int(outgoing)
     let size = UInt32((used + 15) & ~15)
-    if isHuge {
-      // movz x16, #low; movk x16, #high, lsl #16
-      asm.code.patch32(at: patch.offset, 0xD280_0010 | (size & 0xFFFF) << 5)
-      asm.code.patch32(at: patch.offset + 4, 0xF2A0_0010 | (size >> 16) << 5)
-    } else if size < 4096 {
+    precondition(size <= 0xFFF000, "a frame larger than the limits of a body allow")
+    if size < 4096 {
       // sub sp, sp, #size
       asm.code.patch32(at: patch.offset, 0xD100_03FF | size << 10)
     } else {
