@@ -40,6 +40,13 @@ extension Workbench {
     return path
   }
 
+  /// The same module, not linked.
+  func object(of subject: LoadSubject) throws(BenchmarkError) -> String {
+    let path = artifactPath(subject, "precast") + ".o"
+    _ = try Command(program: precast, arguments: ["compile", "--emit", "object", subject.wasm, "-o", path]).run()
+    return path
+  }
+
   /// Where an artifact of a subject goes.
   func artifactPath(_ subject: LoadSubject, _ compiler: String) -> String {
     "\(folder)/\(subject.name.filter { $0 != "," && $0 != " " }).\(compiler).cwasm"

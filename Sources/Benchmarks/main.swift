@@ -12,6 +12,7 @@
 //       scale     10,000 artifacts at once (scale N: so many)
 //       unwind    registering modules with the unwinder, and walking stacks (unwind N: with N modules)
 //       cache     modules made of wasm that the cache has, from a file and from bytes
+//       objects   loading modules as objects that are not linked, and linking them to finished artifacts
 //       layout    laying out a text of 200,000 functions with a million calls
 //
 //     precast-bench load FILE.cwasm [RUNS]           one artifact, in this process: four lines for scripts
@@ -28,7 +29,8 @@ import Glibc
 /// What the words of the command line ask for.
 struct Options {
   static let all = [
-    "compile", "run", "load", "process", "sizes", "call", "lookup", "scale", "cache", "layout", "unwind",
+    "compile", "run", "load", "process", "sizes", "call", "lookup", "scale", "cache", "objects", "layout",
+    "unwind",
   ]
 
   var benchmarks: Set<String> = []
@@ -129,6 +131,7 @@ func main() throws(BenchmarkError) {
     case "call": try bench.call(&report)
     case "lookup": try bench.lookup(&report, artifact: options.lookup)
     case "cache": try bench.cache(&report)
+    case "objects": try bench.objects(&report)
     default: try bench.scale(&report, count: options.scale)
     }
   }

@@ -35,6 +35,8 @@ public struct LinkOptions: Sendable {
   public var text = TextSectionOptions()
   /// Whether unwind tables have 64-bit pointers; nil for where 32 bits could be too few.
   public var usesWideUnwindTables: Bool?
+  /// Called when a step has ended.
+  package var stepEnded: (@Sendable (LinkStep) -> Void)?
 
   /// A link at `baseAddress`, or one that works anywhere.
   public init(baseAddress: UInt64? = nil, externalSymbols: [String: UInt64] = [:]) {

@@ -50,6 +50,7 @@ public struct Linker: ~Copyable {
     try state.findModule()
     try state.dividePieces()
     try state.resolveSymbols()
+    options.stepEnded?(.symbols)
     try state.layOutData()
     try state.placeSymbols()
     try state.scanData()
@@ -62,6 +63,7 @@ public struct Linker: ~Copyable {
     self.state = state
     self.names = names
     module = state.linkedModule
+    options.stepEnded?(.layout)
   }
 
   /// An upper bound of the distance from the start of the text to the end of the writable part, in bytes, placed by
@@ -89,6 +91,7 @@ public struct Linker: ~Copyable {
     let memory = try ImageMemory(state, destination)
     var writer = ImageWriter(state, placement, memory)
     try writer.write()
+    state.options.stepEnded?(.relocations)
     return LinkedImage(
       state, names, module, placement, memory, holdsAbsoluteAddresses: writer.context.holdsAbsoluteAddresses)
   }

@@ -113,6 +113,7 @@ struct LinkedArtifact: ~Copyable {
     }
     unsafe symbolTable.write(image, layout, symbols: memory[engine[.symbols]], strings: memory[engine[.strings]])
     unsafe layout.writeFrame(to: memory.bytes, localSymbols: symbolTable.count)
+    options.stepEnded?(.tables)
     unsafe ArtifactSeal.apply(to: memory.bytes, engine: engine)
 
     isBoundToAddress = image.holdsAbsoluteAddresses

@@ -11,7 +11,7 @@
 import CPrecastHost
 import Glibc
 public import PrecastArtifact
-import PrecastLinker
+package import PrecastLinker
 public import PrecastMachineCode
 
 extension LoadedArtifact {
@@ -76,17 +76,20 @@ extension LoadedArtifact {
       }
     }
     found?.symbols = placed.artifact.symbols
-    try self.init(placed, host: host, unwinding: unwinding)
+    try self.init(placed, host: host, unwinding: unwinding, stepEnded: options.stepEnded)
   }
 
   private convenience init(
-    _ placed: consuming PlacedArtifact, host: CompilerSettings, unwinding: UnwindRegistration
+    _ placed: consuming PlacedArtifact, host: CompilerSettings, unwinding: UnwindRegistration,
+    stepEnded: ((LinkStep) -> Void)?
   ) throws(LoadError) {
     let isBound = placed.artifact.isBoundToAddress
     let file = try placed.artifact.bytes.sealedFile()
+    stepEnded?(.sums)
     try self.init(
       file, path: nil, at: placed.reservation, isBoundToAddress: isBound, host: host, verification: .none,
       unwinding: unwinding)
+    stepEnded?(.mapping)
   }
 }
 
@@ -120,6 +123,9 @@ public struct LinkLayout: Sendable {
 
   /// A layout with other settings for the text section.
   public init(text: TextSectionOptions) { options.text = text }
+
+  /// The usual layout, watched.
+  package init(stepEnded: @escaping @Sendable (LinkStep) -> Void) { options.stepEnded = stepEnded }
 }
 
 /// Objects of a C compiler, linked and loaded, without a wasm module: known by their symbols.
