@@ -150,31 +150,37 @@ int64_t precast_read_start(int fd, void *buffer, size_t capacity, uint64_t *file
   return (int64_t)done;
 }
 
-int precast_sealed_memfd(const char *name, const void *bytes, size_t size) {
+int precast_new_memfd(const char *name) {
   // Kernels since 6.3 want to be told whether it may be *run* as a program, and can be set up to
   // refuse that (vm.memfd_noexec); mapping it executable is another matter. Older ones do not know
   // the flag.
   int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
   if (fd < 0 && errno == EINVAL) fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (fd < 0) return -errno;
+  return fd < 0 ? -errno : fd;
+}
+
+int precast_seal_memfd(int fd) {
+  return fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0 ? 0 : -errno;
+}
+
+int precast_sealed_memfd(const char *name, const void *bytes, size_t size) {
+  int fd = precast_new_memfd(name);
+  if (fd < 0) return fd;
+  int error = 0;
   const char *next = bytes;
-  while (size != 0) {
+  while (size != 0 && error == 0) {
     ssize_t written = write(fd, next, size);
     if (written < 0) {
-      if (errno == EINTR) continue;
-      int error = errno;
-      close(fd);
-      return -error;
+      if (errno != EINTR) error = -errno;
+      continue;
     }
     next += written;
     size -= (size_t)written;
   }
-  if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0) {
-    int error = errno;
-    close(fd);
-    return -error;
-  }
-  return fd;
+  if (error == 0) error = precast_seal_memfd(fd);
+  if (error == 0) return fd;
+  close(fd);
+  return error;
 }
 
 int precast_raise_descriptor_limit(void) {

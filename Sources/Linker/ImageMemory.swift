@@ -15,18 +15,19 @@ final class ImageMemory: @unchecked Sendable {
   let ehFrame: UnsafeMutableRawBufferPointer
   let readOnly: UnsafeMutableRawBufferPointer
   let writable: UnsafeMutableRawBufferPointer
-  // The text, where it stays where it was laid out.
+  // The text, where it stays where islands were planted in it.
   private let code: TextMemory?
   // What to give back.
   private let mapping: UnsafeMutableRawBufferPointer?
 
-  /// Memory for the parts of an image, zero but for the text, which has been laid out.
+  /// Memory for the parts of an image: zero, but for a text in which islands were planted.
   init(_ state: LinkState, _ destination: LinkDestination?) throws(LinkError) {
     let sizes = state.sizes
-    guard let code = state.text.memory, unsafe code.bytes.count >= sizes.text else {
+    let code = state.text.memory
+    guard unsafe code?.bytes.count ?? sizes.text >= sizes.text else {
       throw LinkError(.cannotLayOut, "there is no text")
     }
-    let laidOut = unsafe UnsafeMutableRawBufferPointer(rebasing: code.bytes[0..<sizes.text])
+    let laidOut = unsafe code.map { unsafe UnsafeMutableRawBufferPointer(rebasing: $0.bytes[0..<sizes.text]) }
     if let destination {
       func part(
         _ memory: UnsafeMutableRawBufferPointer, _ size: Int, _ name: String
@@ -42,20 +43,26 @@ final class ImageMemory: @unchecked Sendable {
       unsafe writable = try part(destination.writable, sizes.writable, "the writable part")
       unsafe mapping = nil
       self.code = nil
-      unsafe text.copyMemory(from: UnsafeRawBufferPointer(laidOut))
+      if let laidOut = unsafe laidOut { unsafe text.copyMemory(from: UnsafeRawBufferPointer(laidOut)) }
       return
     }
-    let starts = (0, aligned(sizes.ehFrame, 64), aligned(sizes.ehFrame, 64) + aligned(sizes.readOnly, 64))
-    let length = max(starts.2 + sizes.writable, 1)
+    let parts = unsafe [laidOut == nil ? sizes.text : 0, sizes.ehFrame, sizes.readOnly, sizes.writable]
+    let length = max(parts.reduce(0) { $0 + aligned($1, 64) }, 1)
     guard
       let base = unsafe mmap(nil, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
       unsafe base != MAP_FAILED
     else { throw LinkError(.cannotLayOut, "no memory for an image of \(length) bytes") }
     let all = unsafe UnsafeMutableRawBufferPointer(start: base, count: length)
-    unsafe text = laidOut
-    unsafe ehFrame = UnsafeMutableRawBufferPointer(rebasing: all[starts.0..<starts.0 + sizes.ehFrame])
-    unsafe readOnly = UnsafeMutableRawBufferPointer(rebasing: all[starts.1..<starts.1 + sizes.readOnly])
-    unsafe writable = UnsafeMutableRawBufferPointer(rebasing: all[starts.2..<starts.2 + sizes.writable])
+    var start = 0
+    func take(_ size: Int) -> UnsafeMutableRawBufferPointer {
+      defer { start += aligned(size, 64) }
+      return unsafe UnsafeMutableRawBufferPointer(rebasing: all[start..<start + size])
+    }
+    let ownText = unsafe take(parts[0])
+    unsafe text = laidOut ?? ownText
+    unsafe ehFrame = take(parts[1])
+    unsafe readOnly = take(parts[2])
+    unsafe writable = take(parts[3])
     unsafe mapping = all
     self.code = code
   }

@@ -23,8 +23,9 @@ struct ImageWriter {
     context.holdsAbsoluteAddresses = state.text.holdsAbsoluteAddresses
   }
 
-  /// Writes everything but the text's own bytes, which are there already; they get their remaining references.
+  /// Writes everything. Of a text with islands the bytes and their branches are there already.
   mutating func write() throws(LinkError) {
+    if isDirect { unsafe state.copyCode(to: memory.text) }
     for number in 0..<state.sections.count {
       let section = state.sections[number]
       switch section.role {
@@ -37,6 +38,9 @@ struct ImageWriter {
     try writeOffsetTable()
     try writeUnwindTable()
   }
+
+  // Whether branches are references like others.
+  private var isDirect: Bool { state.text.memory == nil }
 
   // What a symbol is at its place.
   private func target(_ symbol: Int, _ relocation: ElfRelocation) -> RelocationTarget {
@@ -94,28 +98,47 @@ struct ImageWriter {
   // MARK: Parts
 
   private mutating func relocateCode(_ section: InputSection) throws(LinkError) {
+    let isDirect = isDirect
     // Those that are not branches; usually none in compiled wasm.
-    guard section.remainingRelocations > 0 else { return }
+    guard isDirect || section.remainingRelocations > 0 else { return }
     let list = try state.relocations(of: section)
     let object = state.objects[Int(section.object)]
     let base = symbolBase(section)
     let contents = unsafe object.address(section.fileOffset..<section.fileOffset + section.size)
     var current = Int(section.firstPiece)
     let end = current + Int(section.pieceCount)
+    // By address, as in `scanCode`.
+    let states = unsafe state.symbols.startAddress
+    let pieces = unsafe state.pieces.startAddress
+    let text = unsafe memory.text
+    let call: UInt32? = isDirect && state.architecture == .x86_64 ? 4 : nil
     for index in 0..<list.count {
       let relocation = list[index]
       let offset = Int(relocation.offset)
-      while current + 1 < end, state.pieces[current + 1].offset <= offset { current += 1 }
-      let symbol = base + Int(relocation.symbol)
-      let use = state.use(relocation.type, unsafe state.scanField(contents, offset))
-      if case .branch = use, state.isBuilt(symbol, relocation) { continue }
-      let piece = state.pieces[current]
+      while current + 1 < end, unsafe pieces[current + 1].offset <= offset { current += 1 }
+      let piece = unsafe pieces[current]
       let before = offset - piece.offset
-      guard before >= 0 && before <= piece.size else { throw state.damagedRelocation(section, relocation) }
+      guard before >= 0 && before <= piece.size else {
+        if case .none = state.use(relocation.type, nil) { continue }
+        throw state.damagedRelocation(section, relocation)
+      }
       let place = piece.textOffset + before
+      let symbol = base + Int(relocation.symbol)
+      // Nearly all of compiled wasm's: R_X86_64_PLT32 between functions.
+      if relocation.type == call, unsafe states[symbol].kind == .text, before <= piece.size - 4 {
+        let distance = unsafe states[symbol].value &+ Int(relocation.addend) &- place
+        if let field = Int32(exactly: distance) {
+          unsafe text.storeBytes(of: field, toByteOffset: place, as: Int32.self)
+          continue
+        }
+      }
+      if !isDirect, case .branch = state.use(relocation.type, unsafe state.scanField(contents, offset)),
+        state.isBuilt(symbol, relocation)
+      {
+        continue
+      }
       try unsafe apply(
-        relocation, symbol, field(memory.text, place, before: before, after: piece.size - before, place), section
-      )
+        relocation, symbol, field(text, place, before: before, after: piece.size - before, place), section)
     }
   }
 

@@ -1,17 +1,18 @@
-// The text: pieces of code, laid out and with their branches resolved by `TextSectionBuilder`.
+// The text: pieces of code, one behind the other, and branches between them.
 //
-// The builder writes into the code where it lies, and objects are read-only, so code is copied before: each piece to
-// where it stands if no island comes between. Nearly always none does. The copy is then the text already, and what an
-// object had between its functions comes along in the same stretch. Otherwise the pieces are copied once more.
+// Nearly always every branch reaches its target, as a look at all of them shows. Then places are all that is decided
+// here, and branches are references like others: code is copied to where it is wanted once that is known, and each
+// gets its distance there. What an object had between its functions comes along.
 //
-// Only branches go through the builder. All other references (and branches to what is no code) are like those of data,
-// and wait until everything has a place.
+// Otherwise `TextSectionBuilder` plants islands of veneers. It writes into the code where it lies, and objects are
+// read-only, so code is copied before, and once more to its place when islands have moved it. Only branches go through
+// the builder; all other references (and branches to what is no code) wait until everything has a place.
 
 import Glibc
 import PrecastArtifact
 import PrecastMachineCode
 
-/// Memory for code while it is laid out.
+/// Memory for code while islands are planted in it.
 @safe
 final class TextMemory: @unchecked Sendable {
   // Written by one thread while the text is made.
@@ -39,25 +40,11 @@ final class TextMemory: @unchecked Sendable {
       unsafe offset >= 0 && source.count <= bytes.count && offset <= bytes.count - source.count)
     if let start = source.baseAddress { unsafe address(offset).copyMemory(from: start, byteCount: source.count) }
   }
-
-  /// Fills a stretch with instructions that trap: `int3`, `brk #0`.
-  func fill(from start: Int, to end: Int, _ architecture: Architecture) {
-    guard start < end else { return }
-    precondition(unsafe start >= 0 && end <= bytes.count)
-    switch architecture {
-    case .x86_64: unsafe memset(address(start), 0xCC, end - start)
-    case .aarch64:
-      var offset = aligned(start, 4)
-      while offset + 4 <= end {
-        unsafe address(offset).storeBytes(of: 0xD420_0000, as: UInt32.self)
-        offset += 4
-      }
-    }
-  }
 }
 
 /// The text of an image.
 struct LinkedText {
+  /// The code, where islands had to be planted; nil where all branches reach their targets.
   var memory: TextMemory?
   /// Without the padding at its end.
   var size = 0
@@ -66,7 +53,7 @@ struct LinkedText {
 }
 
 extension LinkState {
-  /// Copies all code, lays it out, resolves branches.
+  /// Decides where all code stands.
   func layOutText() throws(LinkError) {
     // Where pieces stand if nothing comes between.
     var cursor = 0
@@ -77,14 +64,27 @@ extension LinkState {
       cursor += piece.size
       try checkSize(cursor)
     }
-    let memory = try copyCode(size: aligned(cursor, pageSize))
+    let isDirect = try scanCode(size: cursor)
+    try throwIfUndefined()
+    if isDirect {
+      text.size = cursor
+      sizes.text = aligned(cursor, pageSize)
+    } else {
+      try plantIslands(end: cursor)
+    }
+    try checkSize(sizes.text)
+    placeCode()
+  }
 
+  // Lays the text out with islands where branches do not reach, and resolves its branches.
+  private func plantIslands(end: Int) throws(LinkError) {
+    let memory = try TextMemory(aligned(end, pageSize))
+    unsafe copyCode(to: memory.bytes)
     var branches = FlatBuffer<Relocation>(capacity: textRelocationCount)
     // Number of the first branch of each piece.
     var firsts = FlatBuffer<Int>(capacity: pieces.count + 1)
     var externals: [UInt64] = []
-    try scanCode(&branches, &firsts, &externals)
-    try throwIfUndefined()
+    try collectBranches(&branches, &firsts, &externals)
 
     var options = options.text
     options.alignment = 1
@@ -109,8 +109,7 @@ extension LinkState {
       throw describe(error)
     }
     if !externals.isEmpty || builder.holdsAbsoluteAddresses { text.holdsAbsoluteAddresses = true }
-    try takeText(memory, builder, end: cursor)
-    placeCode()
+    try takeText(memory, builder, end: end)
   }
 
   private var textRelocationCount: Int {
@@ -119,9 +118,9 @@ extension LinkState {
     return count
   }
 
-  // Copies each piece to its place, neighbours that stay neighbours together.
-  private func copyCode(size: Int) throws(LinkError) -> TextMemory {
-    let memory = try TextMemory(size)
+  /// Copies each piece to its place, neighbours that stay neighbours together, and fills what is between with
+  /// instructions that trap.
+  func copyCode(to memory: UnsafeMutableRawBufferPointer) {
     var end = 0
     var index = 0
     while index < pieces.count {
@@ -137,12 +136,27 @@ extension LinkState {
       let section = sections[Int(first.section)]
       let start = section.fileOffset + first.offset
       let count = last.offset + last.size - first.offset
-      memory.fill(from: end, to: first.textOffset, architecture)
-      unsafe memory.copy(objects[Int(section.object)].address(start..<start + count), to: first.textOffset)
+      unsafe fill(memory, from: end, to: first.textOffset)
+      unsafe UnsafeMutableRawBufferPointer(rebasing: memory[first.textOffset..<first.textOffset + count])
+        .copyMemory(from: objects[Int(section.object)].address(start..<start + count))
       end = first.textOffset + count
     }
-    memory.fill(from: end, to: size, architecture)
-    return memory
+    unsafe fill(memory, from: end, to: memory.count)
+  }
+
+  // Fills a stretch with instructions that trap: `int3`, `brk #0`.
+  private func fill(_ memory: UnsafeMutableRawBufferPointer, from start: Int, to end: Int) {
+    guard start < end else { return }
+    let gap = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[start..<end])
+    switch architecture {
+    case .x86_64: unsafe memset(gap.baseAddress!, 0xCC, gap.count)
+    case .aarch64:
+      var offset = aligned(start, 4) - start
+      while offset + 4 <= gap.count {
+        unsafe gap.storeBytes(of: 0xD420_0000, toByteOffset: offset, as: UInt32.self)
+        offset += 4
+      }
+    }
   }
 
   // Decides where the text is, and where in it each piece.
@@ -178,22 +192,102 @@ extension LinkState {
     sizes.text = builder.size
   }
 
-  // Sorts out the relocations of code: branches for the builder, all others for later.
-  private func scanCode(
+  // Where a branch leads: `addend` bytes from the start of a piece, or from an address; or somewhere that branches do
+  // not lead to by themselves.
+  private enum BranchTarget {
+    case piece(Int, addend: Int)
+    case address(Int, addend: Int)
+    case other
+  }
+
+  @inline(__always)
+  private func branchTarget(_ relocation: ElfRelocation, _ state: SymbolState) -> BranchTarget {
+    let addend = Int(relocation.addend)
+    switch state.kind {
+    case .text: return .piece(Int(state.section), addend: addend &+ state.value)
+    case .section:
+      // The addend of a branch of x86-64 counts from the end of the field.
+      let bias = architecture == .x86_64 ? 4 : 0
+      let target = piece(of: sections[Int(state.section)], state.value &+ addend &+ bias)
+      return .piece(target, addend: addend &+ state.value &- pieces[target].offset)
+    case .absolute where options.baseAddress != nil && relocation.symbol != 0,
+      .undefinedWeak where options.baseAddress != nil && architecture == .x86_64:
+      return .address(state.value, addend: addend)
+    default: return .other
+    }
+  }
+
+  // Looks at all relocations of code. Returns whether every branch reaches its target from where pieces stand now.
+  private func scanCode(size: Int) throws(LinkError) -> Bool {
+    var isDirect =
+      !options.text.testing.isActive && aligned(size, pageSize) <= min(options.text.maximumSize, Int(Int32.max))
+    let base = Int(bitPattern: UInt(options.baseAddress ?? 0))
+    let misalignment = architecture == .x86_64 ? 0 : 3
+    for number in 0..<sections.count where sections[number].role == .text {
+      let section = sections[number]
+      let object = objects[Int(section.object)]
+      let symbolBase = symbolBase[Int(section.object)]
+      let list = try relocations(of: section)
+      let contents = unsafe object.address(section.fileOffset..<section.fileOffset + section.size)
+      var current = Int(section.firstPiece)
+      let end = current + Int(section.pieceCount)
+      var others = 0
+      // Symbols and pieces are looked up for each relocation; by address, since a property of a class would be checked
+      // for exclusive access each time. Nothing is appended to either here.
+      let states = unsafe symbols.startAddress
+      let pieces = unsafe pieces.startAddress
+      for index in 0..<list.count {
+        let relocation = list[index]
+        while current + 1 < end, unsafe UInt64(pieces[current + 1].offset) <= relocation.offset { current += 1 }
+        guard relocation.offset < UInt64(section.size), Int(relocation.symbol) < object.symbols.count else {
+          throw damagedRelocation(section, relocation)
+        }
+        let offset = Int(relocation.offset)
+        let symbol = symbolBase + Int(relocation.symbol)
+        let use = use(relocation.type, unsafe scanField(contents, offset))
+        guard case .branch = use else {
+          if case .none = use { continue }
+          others += 1
+          try scan(relocation, use, symbol, section, number)
+          continue
+        }
+        let target: Int
+        let addend: Int
+        switch unsafe branchTarget(relocation, states[symbol]) {
+        case .piece(let piece, let offset): (target, addend) = unsafe (pieces[piece].textOffset, offset)
+        case .address(let address, let offset): (target, addend) = (address &- base, offset)
+        case .other:
+          others += 1
+          try scan(relocation, .value, symbol, section, number)
+          continue
+        }
+        let piece = unsafe pieces[current]
+        guard offset >= piece.offset, offset - piece.offset <= piece.size - 4, Int32(exactly: addend) != nil else {
+          throw damagedRelocation(section, relocation)
+        }
+        let place = piece.textOffset + offset - piece.offset
+        let distance = target &+ addend &- place
+        let (low, high) = branchRange(relocation.type)
+        if distance < low || distance >= high || (distance | place) & misalignment != 0 { isDirect = false }
+      }
+      sections[number].remainingRelocations = others
+    }
+    return isDirect
+  }
+
+  // Collects the branches of code, which has been looked at, for the builder.
+  private func collectBranches(
     _ branches: inout FlatBuffer<Relocation>, _ firsts: inout FlatBuffer<Int>, _ externals: inout [UInt64]
   ) throws(LinkError) {
     for number in 0..<sections.count where sections[number].role == .text {
       let section = sections[number]
       let object = objects[Int(section.object)]
-      let base = symbolBase[Int(section.object)]
+      let symbolBase = symbolBase[Int(section.object)]
       let list = try relocations(of: section)
       let contents = unsafe object.address(section.fileOffset..<section.fileOffset + section.size)
       var current = Int(section.firstPiece)
       let end = current + Int(section.pieceCount)
       firsts.append(branches.count)
-      var others = 0
-      // A symbol is looked up for each relocation; by its address, since a property of a class would be checked for
-      // exclusive access each time. Nothing is appended to the array here.
       let states = unsafe symbols.startAddress
       for index in 0..<list.count {
         let relocation = list[index]
@@ -201,60 +295,32 @@ extension LinkState {
           current += 1
           firsts.append(branches.count)
         }
-        guard relocation.offset < UInt64(section.size), Int(relocation.symbol) < object.symbols.count else {
-          throw damagedRelocation(section, relocation)
-        }
         let offset = Int(relocation.offset)
-        let place = unsafe scanField(contents, offset)
-        let use = use(relocation.type, place)
-        guard case .branch(let kind) = use else {
-          if case .none = use { continue }
-          others += 1
-          try scan(relocation, use, base + Int(relocation.symbol), section, number)
-          continue
-        }
-        let symbol = base + Int(relocation.symbol)
-        let state = unsafe states[symbol]
+        guard case .branch(let kind) = use(relocation.type, unsafe scanField(contents, offset)) else { continue }
+        let state = unsafe states[symbolBase + Int(relocation.symbol)]
         let target: Int
-        var addend = Int(relocation.addend)
-        switch state.kind {
-        case .text:
-          target = Int(state.section)
-          addend = addend &+ state.value
-        case .section:
-          // The addend of a branch of x86-64 counts from the end of the field.
-          let home = sections[Int(state.section)]
-          let bias = architecture == .x86_64 ? 4 : 0
-          target = piece(of: home, state.value &+ addend &+ bias)
-          addend = addend &+ state.value &- pieces[target].offset
-        case .absolute where options.baseAddress != nil && relocation.symbol != 0,
-          .undefinedWeak where options.baseAddress != nil && architecture == .x86_64:
-          // An address by itself; the builder has numbers for those behind the pieces'.
+        let addend: Int
+        switch branchTarget(relocation, state) {
+        case .piece(let piece, let offset): (target, addend) = (piece, offset)
+        case .address(let address, let offset):
+          // The builder has numbers for those behind the pieces'.
           let canonical = Int(state.canonical)
           if unsafe states[canonical].section == 0 {
-            externals.append(UInt64(bitPattern: Int64(state.value)))
+            externals.append(UInt64(bitPattern: Int64(address)))
             unsafe states[canonical].section = UInt32(externals.count)
           }
-          target = pieces.count + Int(unsafe states[canonical].section) - 1
-        default:
-          others += 1
-          try scan(relocation, .value, symbol, section, number)
-          continue
-        }
-        let piece = pieces[current]
-        guard offset >= piece.offset, offset - piece.offset <= piece.size - 4, let addend = Int32(exactly: addend)
-        else {
-          throw damagedRelocation(section, relocation)
+          (target, addend) = unsafe (pieces.count + Int(states[canonical].section) - 1, offset)
+        case .other: continue
         }
         branches.append(
           Relocation(
-            offset: UInt32(offset - piece.offset), kind: kind, symbol: UInt32(target), addend: addend))
+            offset: UInt32(offset - pieces[current].offset), kind: kind, symbol: UInt32(target),
+            addend: Int32(truncatingIfNeeded: addend)))
       }
       while current + 1 < end {
         current += 1
         firsts.append(branches.count)
       }
-      sections[number].remainingRelocations = others
     }
     firsts.append(branches.count)
   }

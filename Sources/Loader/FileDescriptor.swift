@@ -39,19 +39,27 @@ struct FileDescriptor: ~Copyable {
   }
 
   /// All bytes of a regular file.
-  borrowing func readAll(path: String) throws(LoadError) -> [UInt8] {
+  borrowing func readAll(path: String) throws(LoadError) -> FreshMemory {
     var status = stat()
     guard unsafe fstat(number, &status) == 0 else { throw .system(errno, "read the file", path: path) }
     guard status.st_mode & S_IFMT == S_IFREG else { throw .system(ESPIPE, "read the file", path: path) }
-    let size = Int(status.st_size)
-    var result: Int32 = 0
-    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
-      guard let start = buffer.baseAddress, size > 0 else { return }
-      result = unsafe precast_read_exactly(number, start, size, 0)
-      count = result == 0 ? size : 0
-    }
+    let memory = try FreshMemory(size: Int(status.st_size))
+    guard let start = unsafe memory.bytes.baseAddress else { return memory }
+    let result = unsafe precast_read_exactly(number, start, memory.bytes.count, 0)
     if result != 0 { throw .system(-result, "read the file", path: path) }
-    return bytes
+    return memory
+  }
+
+  /// A new file in memory.
+  static func memory() throws(LoadError) -> FileDescriptor {
+    FileDescriptor(
+      owning: try withRoom("make a file in memory", path: nil) { unsafe precast_new_memfd("precast-artifact") })
+  }
+
+  /// Makes what a new file in memory holds final.
+  borrowing func seal() throws(LoadError) {
+    let result = precast_seal_memfd(number)
+    if result != 0 { throw .system(-result, "seal the file in memory") }
   }
 
   /// Sealed memory with a copy of `bytes`.

@@ -60,8 +60,11 @@ public struct LinkableObject: Sendable {
 /// Bytes of an object, which stay where they are.
 @safe
 private final class ObjectContents: @unchecked Sendable {
-  // Written once, in `init`.
+  // In `memory` or, without that, in a block of the heap. Written once, in `init`.
   private let bytes: UnsafeRawBufferPointer
+  private let memory: FreshMemory?
+  private let isOnHeap: Bool
+
   var region: ByteRegion {
     guard let base = unsafe bytes.baseAddress else { return ByteRegion(emptyIn: .engine) }
     return unsafe ByteRegion(base: base, count: bytes.count)
@@ -71,7 +74,15 @@ private final class ObjectContents: @unchecked Sendable {
     let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, array.count), alignment: 16)
     unsafe copy.copyBytes(from: array)
     unsafe bytes = UnsafeRawBufferPointer(rebasing: copy[0..<array.count])
+    memory = nil
+    isOnHeap = true
   }
 
-  deinit { unsafe bytes.deallocate() }
+  init(_ memory: consuming FreshMemory) {
+    unsafe bytes = UnsafeRawBufferPointer(memory.bytes)
+    self.memory = consume memory
+    isOnHeap = false
+  }
+
+  deinit { if isOnHeap { unsafe bytes.deallocate() } }
 }

@@ -16,15 +16,15 @@
 import PrecastArtifact
 import PrecastLinker
 import PrecastMachineCode
-import PrecastVerification
 
 /// An artifact in memory, made of objects.
 struct LinkedArtifact: ~Copyable {
-  /// The artifact.
+  /// The artifact, but for its sums.
   let bytes: NewImage
   /// Whether the code works only at the address that it was linked for.
   let isBoundToAddress: Bool
-  /// Places of the symbols that all objects see, in bytes from the start of the text; absolute ones as they are.
+  /// Places of the symbols that all objects see, in bytes from the start of the text; absolute ones as they are. Empty
+  /// where a module is needed, which nobody asks for its symbols.
   let symbols: [String: LinkedSymbol]
 
   /// Sections of a wasm module's object that an artifact has too.
@@ -79,7 +79,7 @@ struct LinkedArtifact: ~Copyable {
     }
 
     // Contents.
-    let memory = try NewImage(size: engine.fileSize)
+    let memory = try NewImage(engine)
     let image: LinkedImage
     do throws(LinkError) {
       // Where a part is empty its place does not matter, but has to be a possible one.
@@ -92,8 +92,7 @@ struct LinkedArtifact: ~Copyable {
       image = try unsafe linker.link(
         placement,
         into: LinkDestination(
-          text: memory[engine[.text]], ehFrame: memory[engine[.ehFrame]], readOnly: memory[engine[.readOnlyData]],
-          writable: memory[engine[.data]]))
+          text: memory[.text], ehFrame: memory[.ehFrame], readOnly: memory[.readOnlyData], writable: memory[.data]))
     } catch {
       throw LoadError(error)
     }
@@ -104,21 +103,20 @@ struct LinkedArtifact: ~Copyable {
     for kind in Self.moduleSections {
       guard let source = module?.section(kind.name), sizes[kind] > 0 else { continue }
       do throws(ArtifactError) {
-        let target = unsafe memory[engine[kind]]
+        let target = unsafe memory[kind]
         try unsafe source.withUnsafeBytes { unsafe target.copyMemory(from: $0) }
         try unsafe moves.apply(to: kind, target)
       } catch {
         throw LoadError(LinkError(.damaged, "\(moduleName): \(error)"))
       }
     }
-    unsafe symbolTable.write(image, layout, symbols: memory[engine[.symbols]], strings: memory[engine[.strings]])
+    unsafe symbolTable.write(image, layout, symbols: memory[.symbols], strings: memory[.strings])
     unsafe layout.writeFrame(to: memory.bytes, localSymbols: symbolTable.count)
     options.stepEnded?(.tables)
-    unsafe ArtifactSeal.apply(to: memory.bytes, engine: engine)
 
     isBoundToAddress = image.holdsAbsoluteAddresses
     var symbols: [String: LinkedSymbol] = [:]
-    for index in 0..<image.symbolCount where image.symbol(index).isGlobal {
+    for index in 0..<(needsModule ? 0 : image.symbolCount) where image.symbol(index).isGlobal {
       let name = image.symbolName(index)
       if let text = try? name.string(0, name.count) { symbols[text] = image.symbol(index) }
     }

@@ -72,20 +72,6 @@ final class NewFile {
     return page
   }
 
-  /// Writes the file's bytes, all of them.
-  func write(_ bytes: UnsafeRawBufferPointer) throws(LoadError) {
-    var done = 0
-    while done < bytes.count {
-      // In bounds: `done` is less than the count.
-      let count = unsafe pwrite(descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(done))
-      if count > 0 {
-        done += count
-      } else if count == 0 || errno != EINTR {
-        throw .system(count == 0 ? EIO : errno, "write the file", path: path)
-      }
-    }
-  }
-
   /// Puts the file, which is complete, in its place.
   func publish(durable: Bool) throws(LoadError) {
     if durable && fsync(descriptor) != 0 { throw .system(errno, "write the file to disk", path: path) }

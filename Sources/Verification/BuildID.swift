@@ -5,7 +5,9 @@
 // covers the digest, count as zeros: both are put in when everything else stands.
 
 import Crypto
+import Glibc
 import PrecastArtifact
+import Synchronization
 
 /// Computes build-ids.
 public enum BuildID {
@@ -38,13 +40,18 @@ public enum BuildID {
 
 /// The chunks of a file and their digests.
 @safe
-private final class HashingWork: ParallelWork, @unchecked Sendable {
+final class HashingWork: ParallelWork, @unchecked Sendable {
   private let file: FileContents
+  // Where to write each chunk to.
+  private let output: Int32?
+  private let firstProblem = Atomic<Int32>(0)
   // 32 bytes a chunk, each written by the thread that took the chunk, read when all have ended.
   private let digests: UnsafeMutableRawPointer
 
-  init(_ file: FileContents) {
+  /// The chunks of `file`, which are written to `output`, too, if there is one.
+  init(_ file: FileContents, output: Int32? = nil) {
     self.file = file
+    self.output = output
     let count = (file.count + BuildID.chunkSize - 1) / BuildID.chunkSize
     unsafe digests = .allocate(byteCount: max(1, count * 32), alignment: 16)
     super.init(pieceCount: count)
@@ -66,11 +73,37 @@ private final class HashingWork: ParallelWork, @unchecked Sendable {
     unsafe hash.finalize().withUnsafeBytes { bytes in
       unsafe (digests + number * 32).copyMemory(from: bytes.baseAddress!, byteCount: 32)
     }
+    guard let output, problem == 0 else { return }
+    var place = number * BuildID.chunkSize
+    unsafe file.withParts(place..<end) { part in
+      let result = unsafe writeAll(part, to: output, at: place)
+      if result != 0 { firstProblem.store(result, ordering: .relaxed) }
+      place += part.count
+    }
   }
+
+  /// The `errno` of a write that failed; 0 if none did.
+  var problem: Int32 { firstProblem.load(ordering: .relaxed) }
 
   func finish() -> [UInt8] {
     var hash = SHA256()
     unsafe hash.update(bufferPointer: UnsafeRawBufferPointer(start: digests, count: pieceCount * 32))
     return [UInt8](hash.finalize())
   }
+}
+
+/// Writes all bytes at a place in a file; 0, or the `errno`.
+@unsafe
+func writeAll(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32, at offset: Int) -> Int32 {
+  var done = 0
+  while done < bytes.count {
+    // In bounds: `done` is less than the count.
+    let count = unsafe pwrite(descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset + done))
+    if count > 0 {
+      done += count
+    } else if count == 0 || errno != EINTR {
+      return count == 0 ? EIO : errno
+    }
+  }
+  return 0
 }

@@ -77,6 +77,11 @@ int64_t precast_read_start(int fd, void *buffer, size_t capacity, uint64_t *file
 /// descriptor (close-on-exec) or a negative errno.
 int precast_sealed_memfd(const char *name, const void *bytes, size_t size);
 
+// The same in two steps, for whoever writes the bytes itself: a new file in memory (its descriptor, or -errno), and making
+// what it holds final (0 or -errno). No writable mapping of it may be left.
+int precast_new_memfd(const char *name);
+int precast_seal_memfd(int fd);
+
 /// Raises the soft limit on descriptors to the hard one. Returns 1 when that made room, otherwise 0.
 int precast_raise_descriptor_limit(void);
 
