@@ -114,11 +114,17 @@ let package = Package(
       path: "Tests/LinkerTests"),
     .target(name: "CUnicorn", path: "Tests/CUnicorn"),
     .target(name: "PrecastEmulator", dependencies: ["CUnicorn"], path: "Tests/Emulator", swiftSettings: settings),
+    .target(
+      name: "PrecastEmulatedRuntime",
+      dependencies: [
+        "PrecastEmulator", "CUnicorn", "PrecastRuntime", "PrecastLoader", "PrecastArtifact", "CPrecastHost",
+      ],
+      path: "Tests/EmulatedRuntime", swiftSettings: settings),
     .testTarget(
       name: "InteropTests",
       dependencies: [
-        "PrecastEmulator", "TestSupport", "Precast", "PrecastRuntime", "PrecastCompiler", "PrecastLoader",
-        "PrecastLinker",
+        "PrecastEmulator", "PrecastEmulatedRuntime", "TestSupport", "Precast", "PrecastRuntime", "PrecastCompiler",
+        "PrecastLoader", "PrecastLinker",
         "PrecastArtifact", "PrecastMachineCode", "PrecastWasm", "precast",
       ],
       path: "Tests/InteropTests", exclude: ["C"]),
@@ -137,7 +143,11 @@ let package = Package(
       ],
       path: "Tests/LoaderTests"),
     .testTarget(
-      name: "RuntimeTests", dependencies: ["Precast", "PrecastArtifactWriter", "PrecastCompiler", "CPrecastHost"],
+      name: "RuntimeTests",
+      dependencies: [
+        "Precast", "PrecastArtifactWriter", "PrecastCompiler", "CPrecastHost", "PrecastEmulator",
+        "PrecastEmulatedRuntime",
+      ],
       path: "Tests/RuntimeTests"),
     .testTarget(
       name: "WASITests", dependencies: ["Precast", "PrecastWASI", "CPrecastHost"], path: "Tests/WASITests",
@@ -146,7 +156,7 @@ let package = Package(
       name: "PrecastTests",
       dependencies: [
         "Precast", "PrecastRuntime", "PrecastWASI", "PrecastCompiler", "PrecastLoader", "PrecastArtifact",
-        "PrecastWasm", "PrecastMachineCode",
+        "PrecastWasm", "PrecastMachineCode", "PrecastEmulator", "PrecastEmulatedRuntime",
         "LargeModule", "TestSupport", "precast", "artifact-holder", "unwind-subject",
       ],
       path: "Tests/PrecastTests"),

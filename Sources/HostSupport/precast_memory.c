@@ -16,6 +16,17 @@
 
 static void *pointer(uint64_t address) { return (void *)(uintptr_t)address; }
 
+static precast_mapping_observer observer;
+
+void precast_set_mapping_observer(precast_mapping_observer new_observer) {
+  __atomic_store_n(&observer, new_observer, __ATOMIC_RELEASE);
+}
+
+static void tell(uint64_t address, size_t size) {
+  precast_mapping_observer told = __atomic_load_n(&observer, __ATOMIC_ACQUIRE);
+  if (told) told(address, size);
+}
+
 size_t precast_page_size(void) {
   static size_t size;  // every thread would write the same value
   size_t known = __atomic_load_n(&size, __ATOMIC_RELAXED);
@@ -29,6 +40,7 @@ size_t precast_page_size(void) {
 int precast_reserve(size_t size, uint64_t *address) {
   void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) return -errno;
+  tell((uint64_t)(uintptr_t)p, size);
   *address = (uint64_t)(uintptr_t)p;
   return 0;
 }
@@ -37,6 +49,7 @@ int precast_reserve_low(size_t size, uint64_t *address) {
 #ifdef MAP_32BIT
   void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT, -1, 0);
   if (p == MAP_FAILED) return -errno;
+  tell((uint64_t)(uintptr_t)p, size);
   *address = (uint64_t)(uintptr_t)p;
   return 0;
 #else
@@ -52,6 +65,7 @@ int precast_commit(uint64_t address, size_t size) {
 int precast_decommit(uint64_t address, size_t size) {
   // A new mapping instead of mprotect and madvise: one call, and an image that was mapped here
   // does not come back.
+  tell(address, size);
   void *p = mmap(
       pointer(address), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   return p == MAP_FAILED ? -errno : 0;
@@ -82,6 +96,7 @@ int precast_map(size_t size, uint64_t *address) {
 }
 
 int precast_remap(uint64_t old_address, size_t old_size, size_t size, uint64_t *address) {
+  tell(old_address, old_size);
   void *p = mremap(pointer(old_address), old_size, size, MREMAP_MAYMOVE);
   if (p == MAP_FAILED) return -errno;
   *address = (uint64_t)(uintptr_t)p;
@@ -89,6 +104,7 @@ int precast_remap(uint64_t old_address, size_t old_size, size_t size, uint64_t *
 }
 
 int precast_release(uint64_t address, size_t size) {
+  tell(address, size);
   return munmap(pointer(address), size) == 0 ? 0 : -errno;
 }
 
@@ -117,6 +133,7 @@ int precast_map_artifact(int fd, uint64_t offset, const struct precast_artifact_
   int result = protect_parts(p, parts);
   if (result == 0) {
     *address = (uint64_t)(uintptr_t)p;
+    tell(*address, parts->memory_size);
   } else if (!is_fixed) {
     munmap(p, parts->memory_size);
   }

@@ -57,17 +57,23 @@ public final class Engine: Sendable {
   let observers: CodeObservers
   /// What the layers above keep with the engine.
   package let attachments = EngineAttachments()
+  /// What runs the modules' code, if it is not this machine's processor.
+  let processor: (any EmulatedProcessor)?
   /// What installing the signal handlers returned: 0, or a negative errno.
   let signalHandlerStatus: Int32
 
   /// Makes an engine, and installs the process's signal handlers if this is the first one.
-  public init(configuration: EngineConfiguration = EngineConfiguration()) {
+  public convenience init(configuration: EngineConfiguration = EngineConfiguration()) {
+    self.init(configuration: configuration, processor: nil)
+  }
+
+  /// Makes an engine whose modules are for another processor than this machine's (`EmulatedProcessor.swift`).
+  package init(configuration: EngineConfiguration = EngineConfiguration(), processor: (any EmulatedProcessor)?) {
     self.configuration = configuration
+    self.processor = processor
     pool = InstancePool(configuration.pool)
-    observers =
-      CodeObservers(
-        debuggers: configuration.announcesToDebuggers, profiling: configuration.profiling
-      ).withEnvironment
+    let wanted = CodeObservers(debuggers: configuration.announcesToDebuggers, profiling: configuration.profiling)
+    observers = processor == nil ? wanted.withEnvironment : CodeObservers(debuggers: false, profiling: .none)
     signalHandlerStatus = precast_install_signal_handlers()
   }
 }

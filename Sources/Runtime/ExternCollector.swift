@@ -76,7 +76,8 @@ extension Store {
     externs.threshold = max(256, externs.references.count * 2)
   }
 
-  /// Reads the stack from here to the outermost entry into this store on this thread.
+  /// Reads the stack from here to the outermost entry into this store on this thread. (What host functions on the way have
+  /// on the stack of the host is theirs to keep.)
   private func markStack(_ marks: Marks) {
     // Activations stand on this thread's stack, newest first; each is valid while it is in the list.
     var activation = unsafe precast_current_activation()
@@ -86,7 +87,7 @@ extension Store {
       unsafe activation = current.pointee.previous
     }
     // Between the stack pointer and a live frame of the same thread: mapped, and ours to read.
-    let start = precast_stack_pointer()
+    let start = engine.processor?.stackPointer ?? precast_stack_pointer()
     guard start < end else { return }
     unsafe precast_scan_words(
       start, end, ExternTable.markMask, ExternTable.mark,

@@ -49,12 +49,15 @@ final class HostFunctionEntity: @unchecked Sendable {
     }
   }
 
+  /// The address of what exit trampolines call.
+  static var callbackAddress: UInt { unsafe unsafeBitCast(hostCallback, to: UInt.self) }
+
   /// Writes a context to 64 zeroed bytes, all but the store; the entity must live as long as the context.
   static func write(_ entity: Unmanaged<HostFunctionEntity>, to context: UnsafeMutableRawPointer) {
     unsafe context.storeBytes(
       of: ContextLayout.kindHostFunction, toByteOffset: ContextLayout.kind, as: UInt32.self)
     unsafe context.storeBytes(
-      of: unsafeBitCast(hostCallback, to: UInt.self), toByteOffset: ContextLayout.hostCallback, as: UInt.self)
+      of: callbackAddress, toByteOffset: ContextLayout.hostCallback, as: UInt.self)
     unsafe context.storeBytes(
       of: UInt(bitPattern: entity.toOpaque()), toByteOffset: ContextLayout.opaque0, as: UInt.self)
   }

@@ -251,7 +251,7 @@ final class InstanceEntity {
     return unsafe FunctionReferenceBlock(
       code: code, context: UInt(bitPattern: context), signature: plan.signatures[typeIndex],
       slotCount: UInt32(clamping: max(type.parameters.count, type.results.count)),
-      entryTrampoline: module.artifact.entryTrampoline(typeIndex: typeIndex) ?? 0)
+      entryTrampoline: module.artifact.entryTrampoline(typeIndex: typeIndex).map(module.engine.entry) ?? 0)
   }
 
   /// The bits of a `funcref` to a function.

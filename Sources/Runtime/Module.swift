@@ -68,7 +68,7 @@ public final class Module: Sendable {
     self.init(
       engine: engine,
       artifact: try LoadedArtifact(
-        path: path, verification: engine.verification, unwinding: engine.configuration.unwinding))
+        path: path, host: engine.host, verification: engine.verification, unwinding: engine.unwinding))
   }
 
   /// Loads an artifact from an open file, which stays the caller's.
@@ -76,7 +76,7 @@ public final class Module: Sendable {
     self.init(
       engine: engine,
       artifact: try LoadedArtifact(
-        fileDescriptor: descriptor, verification: engine.verification, unwinding: engine.configuration.unwinding))
+        fileDescriptor: descriptor, host: engine.host, verification: engine.verification, unwinding: engine.unwinding))
   }
 
   /// Loads an artifact from bytes.
@@ -85,7 +85,7 @@ public final class Module: Sendable {
     unsafe self.init(
       engine: engine,
       artifact: try LoadedArtifact(
-        bytes: bytes.span.bytes, verification: engine.verification, unwinding: engine.configuration.unwinding))
+        bytes: bytes.span.bytes, host: engine.host, verification: engine.verification, unwinding: engine.unwinding))
   }
 
   /// The artifact's tables.

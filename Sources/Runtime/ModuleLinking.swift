@@ -24,6 +24,6 @@ extension Module {
     self.init(
       engine: engine,
       artifact: try LoadedArtifact(
-        linking: objects, symbols: symbols, unwinding: engine.configuration.unwinding, layout: layout))
+        linking: objects, symbols: symbols, host: engine.host, unwinding: engine.unwinding, layout: layout))
   }
 }

@@ -13,30 +13,7 @@
 //
 // A processor belongs to one thread at a time; any number can run at once.
 //
-// ## How the runtime's own instances can run on it
-//
-// `PrecastRuntime` reaches generated code in one place: `precast_call` and `precast_enter` call an entry trampoline
-// through a pointer, `entry(context, code, slots, activation)`. Generated code reaches the host only through pointers
-// as well, in contexts: the table of built-ins, and the callback of a host function. All take and return integers. So
-// an execution backend needs nothing on the native path, and these things off it:
-//
-// 1. *Loading.* An engine that was given a processor (a package-level setting) accepts artifacts of its architecture
-//    rather than the host's. It maps them as ever; `map(_:_:_:)` with `.readExecute` for the text is all that is added.
-// 2. *Entry.* Where the runtime takes an entry trampoline's address from an artifact, it lets the engine's processor
-//    exchange it for the address of a native thunk that loads the real address into the fifth argument register and
-//    jumps to the backend's `entry(context, code, slots, activation, trampoline)`. The thunk's caller is C as it is.
-//    The backend sets `store->stack_limit` to its own stack's for as long as it runs, and calls `trampoline` here.
-// 3. *Calls out.* Host code is not executable in the processor, so a call of a built-in or a callback ends in a fetch
-//    fault at the host function's own address (`onForeignCall`). If that address is one of the runtime's, the backend
-//    calls it, natively, with x0 to x7, and goes on at x30 with the result in x0.
-// 4. *Memory.* `findsHostMemory`: contexts, tables, activations on the host's stack and linear memories are found
-//    when they are touched; growth needs nothing. What is taken away has to be told: `AddressSpaceReservation` and
-//    the owner of an artifact's mapping call an observer (a global that is null but in tests) before they unmap or
-//    protect, and the backend answers with `unmap(_:_:)`.
-// 5. *Traps.* `onTrap` is the signal handler's place: the loader's handler becomes two functions, of which the second
-//    takes numbers (pc, frame pointer, stack pointer, address, signal) instead of a signal's context; it looks up the
-//    trap site, records the activation's end and says where to resume. Stack walks follow frame records in host
-//    memory, which look the same on both machines.
+// How the runtime's own instances run on it is said in Tests/EmulatedRuntime.
 
 import CUnicorn
 import Glibc
@@ -73,7 +50,10 @@ package final class AArch64Processor {
   package var findsHostMemory = false
   /// Asked when emulated code cannot go on, as a signal handler would be: where to go on instead, or nil.
   package var onTrap: ((ProcessorStop) -> Resumption?)?
-  /// Asked when emulated code fetches from an address that is not mapped as code: the function of the host to call.
+  /// Asked when emulated code fetches from an address that is not mapped as code: whether there is code, whole pages, for
+  /// this processor after all. It is then mapped, and execution goes on.
+  package var onMissingCode: ((UInt64) -> (start: UInt64, end: UInt64)?)?
+  /// Asked when emulated code fetches from an address where there is none: the function of the host to call.
   package var onForeignCall: ((UInt64) -> HostFunction?)?
 
   /// Where to go on after a trap.
@@ -152,6 +132,13 @@ package final class AArch64Processor {
           emulator, region.start, region.end - region.start, region.access.rawValue)
       }
       if error != 0 { throw .refused("\(change): \(Self.message(error))") }
+    }
+  }
+
+  /// Takes everything away but the stack: for processors that find what they need again.
+  package func forgetFoundMemory() {
+    for region in regionMap.regions where !stackRange.contains(region.start) {
+      try? unmap(region.start, Int(region.end - region.start))
     }
   }
 

@@ -219,7 +219,9 @@ extension AArch64Processor {
           pc = try resume(reason(end), pc: end.pc)
         }
       case PRECAST_EMULATOR_FETCH:
-        if let function = onForeignCall?(end.pc) {
+        if let code = onMissingCode?(end.pc), (try? map(code.start, Int(code.end - code.start), .readExecute)) != nil {
+          pc = end.pc
+        } else if let function = onForeignCall?(end.pc) {
           pc = try callOut(function, pc: end.pc)
         } else {
           pc = try resume(reason(end), pc: end.pc)
@@ -262,6 +264,7 @@ extension AArch64Processor {
     guard findsHostMemory, regionMap.region(at: address) == nil, !reservedContains(address),
       let region = HostMappings.region(at: address), region.access.contains(isStore ? .readWrite : .read)
     else { return false }
+    if regionMap.regions.count >= RegionMap.crowded { forgetFoundMemory() }
     // Only the part around the address that is not mapped yet: what was mapped on purpose keeps its access.
     let gap = regionMap.gap(around: address, in: region)
     return (try? map(gap.start, Int(gap.end - gap.start), region.access)) != nil

@@ -49,6 +49,9 @@ package struct RegionMap {
   /// With more regions than this, neighbours of equal access are joined.
   package static let comfortable = 256
 
+  /// With more regions than this, those that a processor has found by itself are better forgotten, and found again.
+  package static let crowded = 512
+
   package private(set) var regions: [Region] = []
 
   package init() {}

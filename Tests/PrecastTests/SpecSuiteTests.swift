@@ -65,11 +65,16 @@ private final class SpecAccount: Sendable {
     }
   }
 
-  private func runFile(_ name: String) throws {
+  /// A script by name, with the folder that its binaries are in.
+  static func script(_ name: String) throws -> (script: SpecScript, folder: URL) {
     let folder = try #require(Repository.testSuite)
     let converter = try #require(Repository.wasmTools)
-    let (script, binaries) = try SpecScript.load(
-      folder.appending(path: "\(name).wast"), converter: converter, converterVersion: Self.converterVersion)
+    return try SpecScript.load(
+      folder.appending(path: "\(name).wast"), converter: converter, converterVersion: converterVersion)
+  }
+
+  private func runFile(_ name: String) throws {
+    let (script, binaries) = try Self.script(name)
     let runner = try SpecRunner(name: name, folder: binaries)
     runner.run(script)
     if Self.isVerbose { print("\(name).wast: \(runner.tally.summary)") }

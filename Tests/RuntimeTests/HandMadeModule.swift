@@ -8,13 +8,19 @@ import PrecastArtifactWriter
 import PrecastMachineCode
 import PrecastWasm
 
-/// A module from text, the bodies of its functions replaced by machine code.
-struct HandMadeModule {
-  /// Assembles one function: the frame is there already, and is left afterwards.
-  typealias Body = (inout X86_64Assembler, inout [(offset: Int, code: TrapCode)], ContextLayout) -> Void
+/// Machine code for a module from text, of any machine.
+struct HandMadeText {
+  var code: [UInt8] = []
+  /// The module's functions, in order, with their trap sites.
+  var functions: [(range: Range<Int>, sites: [(offset: Int, code: TrapCode)])] = []
+  /// The trampolines of each type.
+  var trampolines: [(entry: Range<Int>, exit: Range<Int>)] = []
 
-  /// The bytes of the artifact. `bodies` are those of the defined functions, in order.
-  static func artifact(_ text: String, _ bodies: [Body]) throws -> [UInt8] {
+  /// The bytes of an artifact for `settings`, of what `assemble` makes for the module.
+  static func artifact(
+    _ text: String, _ settings: CompilerSettings,
+    assemble: (WasmModule, ContextLayout, inout HandMadeText) -> Void
+  ) throws -> [UInt8] {
     let binary = WasmBinary(try WAT.binary(text))
     let module = try WasmModule(decoding: binary)
     let layout = ContextLayout(
@@ -23,68 +29,83 @@ struct HandMadeModule {
       definedTables: module.tables.count - module.importedTableCount,
       definedMemories: module.memories.count - module.importedMemoryCount,
       definedGlobals: module.globals.count - module.importedGlobalCount)
-    var assembler = X86_64Assembler()
+    var text = HandMadeText()
+    assemble(module, layout, &text)
     var input = ArtifactInput(
-      record: CompatibilityRecord(compilerName: "by hand", compilerVersion: "1", settings: CompilerSettings()),
+      record: CompatibilityRecord(compilerName: "by hand", compilerVersion: "1", settings: settings),
       module: module, binary: binary)
+    func place(_ range: Range<Int>) -> CodeRange {
+      CodeRange(textOffset: UInt32(range.lowerBound), size: UInt32(range.count))
+    }
     var map = AddressMapEncoder()
     var traps = TrapTableEncoder()
-    var mapLengths: [Int] = []
-    var trapLengths: [Int] = []
-    for body in bodies {
-      assembler.alignFunction()
-      let start = assembler.code.count
-      var sites: [(offset: Int, code: TrapCode)] = []
-      assembler.push(.rbp)
-      assembler.mov(.b64, dst: .rbp, src: .rsp)
-      body(&assembler, &sites, layout)
-      assembler.leave()
-      assembler.ret()
-      input.functions.append(
-        CodeRange(textOffset: UInt32(start), size: UInt32(assembler.code.count - start)))
+    var lengths: [(map: Int, traps: Int)] = []
+    for (index, function) in text.functions.enumerated() {
+      input.functions.append(place(function.range))
       map.begin()
-      map.add(codeOffset: 0, wasmOffset: UInt32(module.bodies[mapLengths.count].body.lowerBound))
-      mapLengths.append(map.finish())
+      map.add(codeOffset: 0, wasmOffset: UInt32(module.bodies[index].body.lowerBound))
       traps.begin()
-      for site in sites { traps.add(codeOffset: UInt32(site.offset - start), code: site.code) }
-      trapLengths.append(traps.finish())
+      for site in function.sites {
+        traps.add(codeOffset: UInt32(site.offset - function.range.lowerBound), code: site.code)
+      }
+      lengths.append((map.finish(), traps.finish()))
     }
-    for type in module.types {
-      assembler.alignFunction()
-      let entry = assembler.code.count
-      entryTrampoline(&assembler, type)
-      let exit = assembler.code.count
-      exitTrampoline(&assembler, type)
-      input.trampolines.append(
-        TypeTrampolines(
-          entry: CodeRange(textOffset: UInt32(entry), size: UInt32(exit - entry)),
-          exit: CodeRange(textOffset: UInt32(exit), size: UInt32(assembler.code.count - exit))))
-    }
-    _ = assembler.finishFunction()
-    let code = (0..<assembler.code.count).map { assembler.code[$0] }
-    input.textSize = UInt64(code.count)
-    return try code.withUnsafeBytes { codeBytes in
+    input.trampolines = text.trampolines.map { TypeTrampolines(entry: place($0.entry), exit: place($0.exit)) }
+    input.textSize = UInt64(text.code.count)
+    return try text.code.withUnsafeBytes { codeBytes in
       input.text = [TextPiece(textOffset: 0, base: codeBytes.baseAddress!, count: codeBytes.count)]
       return try map.bytes.withUnsafeBytes { mapBytes in
         try traps.bytes.withUnsafeBytes { trapBytes in
           var (mapOffset, trapOffset) = (0, 0)
-          for (position, function) in input.functions.enumerated() {
+          for (function, length) in zip(input.functions, lengths) {
             input.addressMap.append(
               CodeRun(
-                textOffset: function.textOffset, base: mapBytes.baseAddress! + mapOffset,
-                count: mapLengths[position]))
-            if trapLengths[position] > 0 {
+                textOffset: function.textOffset, base: mapBytes.baseAddress! + mapOffset, count: length.map))
+            if length.traps > 0 {
               input.traps.append(
                 CodeRun(
-                  textOffset: function.textOffset, base: trapBytes.baseAddress! + trapOffset,
-                  count: trapLengths[position]))
+                  textOffset: function.textOffset, base: trapBytes.baseAddress! + trapOffset, count: length.traps))
             }
-            mapOffset += mapLengths[position]
-            trapOffset += trapLengths[position]
+            mapOffset += length.map
+            trapOffset += length.traps
           }
           return try ArtifactWriter.bytes(input)
         }
       }
+    }
+  }
+}
+
+/// A module from text, the bodies of its functions replaced by machine code.
+struct HandMadeModule {
+  /// Assembles one function: the frame is there already, and is left afterwards.
+  typealias Body = (inout X86_64Assembler, inout [(offset: Int, code: TrapCode)], ContextLayout) -> Void
+
+  /// The bytes of the artifact. `bodies` are those of the defined functions, in order.
+  static func artifact(_ text: String, _ bodies: [Body]) throws -> [UInt8] {
+    try HandMadeText.artifact(text, CompilerSettings()) { module, layout, result in
+      var assembler = X86_64Assembler()
+      for body in bodies {
+        assembler.alignFunction()
+        let start = assembler.code.count
+        var sites: [(offset: Int, code: TrapCode)] = []
+        assembler.push(.rbp)
+        assembler.mov(.b64, dst: .rbp, src: .rsp)
+        body(&assembler, &sites, layout)
+        assembler.leave()
+        assembler.ret()
+        result.functions.append((start..<assembler.code.count, sites))
+      }
+      for type in module.types {
+        assembler.alignFunction()
+        let entry = assembler.code.count
+        entryTrampoline(&assembler, type)
+        let exit = assembler.code.count
+        exitTrampoline(&assembler, type)
+        result.trampolines.append((entry..<exit, exit..<assembler.code.count))
+      }
+      _ = assembler.finishFunction()
+      result.code = (0..<assembler.code.count).map { assembler.code[$0] }
     }
   }
 

@@ -11,6 +11,14 @@
 extern "C" {
 #endif
 
+/// Is told of address space that changes hands: before it is given back or loses its contents, and when it is newly
+/// reserved or mapped. Called on the thread that does so.
+typedef void (*precast_mapping_observer)(uint64_t address, size_t size);
+
+/// Sets the observer of all mappings made with the functions below; null, as at first: nobody. For tests that keep book of
+/// memory.
+void precast_set_mapping_observer(precast_mapping_observer observer);
+
 /// The size of a page.
 size_t precast_page_size(void);
 

@@ -126,6 +126,21 @@ void precast_emulator_set_callback(
 /// without page tables, so this is checked here, instruction by instruction, as long as the range is not empty.
 void precast_emulator_set_guarded(struct precast_emulator *emulator, uint64_t address, uint64_t size);
 
+// ---- The host's memory ----
+
+/// A mapping of this process: its bounds, and what may be done with it (1 read, 2 write, 4 execute).
+struct precast_mapping {
+  uint64_t start;
+  uint64_t end;
+  uint32_t access;
+};
+
+/// Finds the mapping that holds `address`. False if there is none.
+bool precast_find_mapping(uint64_t address, struct precast_mapping *mapping);
+
+/// Maps `size` bytes of new memory twice: once to be written, once to be executed. Never given back.
+bool precast_map_code_twice(size_t size, uint64_t *written, uint64_t *executed);
+
 #ifdef __cplusplus
 }
 #endif

@@ -5,6 +5,7 @@ import Foundation
 import Precast
 import PrecastArtifact
 import PrecastCompiler
+import PrecastEmulatedRuntime
 import PrecastMachineCode
 import PrecastRuntime
 import PrecastWASI
@@ -22,23 +23,54 @@ final class RealPath {
     case object
   }
 
+  /// The processor that the code is for, and that runs it.
+  enum Machine: Sendable {
+    /// This machine's.
+    case native
+    /// AArch64, emulated.
+    case aarch64
+
+    /// The default settings for code of this machine's.
+    var settings: CompilerSettings {
+      var settings = CompilerSettings()
+      if self == .aarch64 { settings.architecture = .aarch64 }
+      return settings
+    }
+
+    /// An engine that runs it. No call of an emulated engine executes more than `instructionLimit` instructions.
+    func engine(instructionLimit: UInt64 = 2_000_000_000) -> Engine {
+      self == .native ? Engine() : Engine(processor: EmulatedAArch64(instructionLimit: instructionLimit))
+    }
+  }
+
   let engine: Engine
   let way: Way
+  private let machine: Machine
   private var objectCount = 0
   private let directory: TemporaryDirectory
   /// The artifacts so far.
   private(set) var artifacts: [URL] = []
 
-  init(engine: Engine = Engine(), way: Way = .artifact) throws {
-    self.engine = engine
+  /// - Parameters:
+  ///   - engine: of that machine; a new one if nil.
+  ///   - way: what modules are compiled to.
+  ///   - machine: what they are compiled for, unless somebody says otherwise.
+  init(engine: Engine? = nil, way: Way = .artifact, machine: Machine = .native) throws {
+    self.engine = engine ?? machine.engine()
     self.way = way
+    self.machine = machine
     directory = try TemporaryDirectory()
   }
 
   /// Compiles a module to a new file.
   ///
   /// - Throws: `WasmError` for a module that is not accepted.
-  func compile(wasm: URL, threads: Int? = nil, settings: CompilerSettings = CompilerSettings()) throws -> URL {
+  func compile(wasm: URL, threads: Int? = nil) throws -> URL {
+    try compile(wasm: wasm, threads: threads, settings: machine.settings)
+  }
+
+  /// Compiles a module to a new file, with given settings.
+  func compile(wasm: URL, threads: Int? = nil, settings: CompilerSettings) throws -> URL {
     let name = wasm.deletingPathExtension().lastPathComponent
     let artifact = directory.appending("\(artifacts.count)-\(name).cwasm")
     let binary = WasmBinary([UInt8](try Data(contentsOf: wasm)))
@@ -81,7 +113,8 @@ final class RealPath {
   }
 
   /// Compiles a module, and loads it.
-  func module(wasm: URL, settings: CompilerSettings = CompilerSettings()) throws -> Module {
+  func module(wasm: URL, settings: CompilerSettings? = nil) throws -> Module {
+    let settings = settings ?? machine.settings
     if way == .object { return try linkedModule(wasm: wasm, settings: settings) }
     return try Module(engine: engine, deserializeFile: compile(wasm: wasm, settings: settings).path)
   }
