@@ -132,7 +132,11 @@ let package = Package(
       name: "CompilerTests", dependencies: ["PrecastCompiler", "PrecastEmulator", "TestSupport"],
       path: "Tests/CompilerTests"),
     .testTarget(
-      name: "HostSupportTests", dependencies: ["PrecastLoader", "CPrecastHost", "TestSupport"],
+      name: "HostSupportTests",
+      dependencies: [
+        "PrecastLoader", "PrecastCompiler", "PrecastArtifact", "PrecastMachineCode", "PrecastWasm", "CPrecastHost",
+        "TestSupport",
+      ],
       path: "Tests/HostSupportTests", exclude: ["AArch64"]),
     .target(name: "CLoaderTestCode", dependencies: ["CPrecastHost"], path: "Tests/LoaderTestCode"),
     .testTarget(

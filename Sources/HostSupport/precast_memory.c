@@ -10,6 +10,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "precast_cpu.h"
+
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x08
 #endif
@@ -108,8 +110,17 @@ int precast_release(uint64_t address, size_t size) {
   return munmap(pointer(address), size) == 0 ? 0 : -errno;
 }
 
+/// What text may be used for. (PROT_BTI, asm/mman.h, which the kernel knows where the processor has the feature.)
+static int text_protection(const struct precast_artifact_parts *parts) {
+#if defined(__aarch64__)
+  if (parts->has_landing_pads && (precast_cpu_features() & PRECAST_CPU_BTI)) return PROT_READ | PROT_EXEC | 0x10;
+#endif
+  (void)parts;
+  return PROT_READ | PROT_EXEC;
+}
+
 static int protect_parts(char *p, const struct precast_artifact_parts *parts) {
-  if (mprotect(p, parts->text_size, PROT_READ | PROT_EXEC) != 0) return -errno;
+  if (mprotect(p, parts->text_size, text_protection(parts)) != 0) return -errno;
   size_t page = precast_page_size();
   if (parts->data_start < parts->file_size &&
       mprotect(p + parts->data_start, parts->file_size - parts->data_start, PROT_READ | PROT_WRITE) != 0) {

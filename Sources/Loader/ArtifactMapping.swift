@@ -56,9 +56,12 @@ extension CodeSpace {
     guard let size = Int(exactly: (end - text + page - 1) & ~(page - 1)) else {
       throw .system(ENOMEM, "map the file", path: path)
     }
+    // Code of C compilers may have no landing pads.
+    let isOurs = writable == nil && header.extent(of: .readOnlyData).size == 0
     var parts = precast_artifact_parts(
       file_size: Int(header.fileSize - text), text_size: Int(header.text.size),
-      data_start: Int((writable?.offset ?? header.fileSize) - text), memory_size: size)
+      data_start: Int((writable?.offset ?? header.fileSize) - text), memory_size: size,
+      has_landing_pads: isOurs && header.record.settings.hasLandingPads)
     var address: UInt64 = 0
     var arena: CodeArena?
     let result: Int32
@@ -68,7 +71,7 @@ extension CodeSpace {
       result = unsafe precast_map_artifact(file.number, text, &parts, &address)
       if result == 0 { reservation.keep(size) }
     } else {
-      if case .shared(let arenaSize) = unwinding.kind, writable == nil, header.extent(of: .readOnlyData).size == 0 {
+      if case .shared(let arenaSize) = unwinding.kind, isOurs {
         let taken = try CodeArena.take(size, arenaSize: arenaSize)
         arena = taken.arena
         address = UInt64(taken.address)

@@ -18,6 +18,10 @@ public enum HostSettings {
       settings.architecture = .x86_64
     #endif
     settings.cpuFeatures = cpuFeatures
+    #if arch(arm64)
+      // Landing pads are hints, which do nothing where the processor does not look for them.
+      settings.cpuFeatures.insert(.bti)
+    #endif
     settings.memoryGuardSize = 1 << 40
     return settings
   }()
@@ -38,6 +42,7 @@ public enum HostSettings {
     }
     if has(PRECAST_CPU_LSE) { features.insert(.lse) }
     if has(PRECAST_CPU_FP16) { features.insert(.fp16) }
+    if has(PRECAST_CPU_BTI) { features.insert(.bti) }
     return features
   }()
 

@@ -2,16 +2,43 @@
 //
 // What the signal handler and the loader do with registers, pages and caches of a machine can be compiled elsewhere, and
 // executed only there; or in an emulator that has a kernel's interface as well: signals with their frames, mappings,
-// page sizes, threads. So this part of the project, small and in C, is put into a program with code that a compiler could
-// have made (AArch64/code.S), and the program (AArch64/subject.c) looks at what comes of it.
+// page sizes, threads. So this part of the project, small and in C, is put into a program that maps and calls code, and
+// looks at what comes of it (AArch64/subject.c). The code is an artifact of the compiler's; and, for what the compiler would never
+// do, a text written by hand (AArch64/code.S).
 
 import CPrecastHost
 import Foundation
+import PrecastArtifact
+import PrecastCompiler
 @testable import PrecastLoader
+import PrecastMachineCode
+import PrecastWasm
 import TestSupport
 
 /// The program and its code, in files.
 struct AArch64Host: Sendable {
+  /// What the program calls.
+  enum Code: String, Sendable, CaseIterable {
+    case compiled = "module.cwasm"
+    case compiledWithLandingPads = "landing-pads.cwasm"
+    case handWritten = "code.bin"
+  }
+
+  /// Functions that do what those of code.S do, by the same names.
+  static let module = """
+    (module
+      (type $t (func (param i64) (result i64)))
+      (import "host" "call" (func $call (type $t)))
+      (memory 1)
+      (func $increment (export "increment") (type $t) (i64.add (local.get 0) (i64.const 1)))
+      (func $unreachable (export "unreachable") (type $t) (i64.add (call $inner (local.get 0)) (i64.const 1)))
+      (func $inner (type $t) (i64.add (call $innermost (local.get 0)) (i64.const 1)))
+      (func $innermost (type $t) unreachable)
+      (func $load (export "load") (type $t) (i64.load (i32.wrap_i64 (local.get 0))))
+      (func $recurse (export "recurse") (type $t) (i64.add (call $recurse (local.get 0)) (i64.const 1)))
+      (func $out (export "out") (type $t) (i64.add (call $call (local.get 0)) (i64.const 1000))))
+    """
+
   let folder: TemporaryDirectory
   /// Whether there is a C++ compiler, and so host functions that throw.
   static let hasCXX = findTool("aarch64-linux-gnu-g++") != nil
@@ -66,19 +93,32 @@ struct AArch64Host: Sendable {
     }
     arguments.append("-lgcc_eh")
     try run("aarch64-linux-gnu-gcc", arguments, in: path)
+    if let tools = findTool("wasm-tools") {
+      let text = try folder.write(Self.module, to: "module.wat")
+      try run(tools.path, ["parse", text, "-o", folder.file("module.wasm")])
+      var settings = CompilerSettings()
+      settings.architecture = .aarch64
+      let wasm = WasmBinary([UInt8](try Data(contentsOf: folder.appending("module.wasm"))))
+      _ = try Compiler(settings: settings).compile(wasm, toFile: folder.file(Code.compiled.rawValue))
+      settings.cpuFeatures.insert(.bti)
+      _ = try Compiler(settings: settings).compile(wasm, toFile: folder.file(Code.compiledWithLandingPads.rawValue))
+    }
     let table = ArenaUnwindTable(architecture: .aarch64, unwinder: PRECAST_UNWINDER_LIBGCC)
     try Data(table.section(start: Self.arena.start, size: Self.arena.size)).write(
       to: folder.appending("arena.eh_frame"))
   }
+
+  /// The code that there is.
+  static let codes: [Code] = findTool("wasm-tools") == nil ? [.handWritten] : Code.allCases
 
   /// Runs a scenario on a processor with pages of a size; throws what it says if a check fails.
   ///
   /// Vector registers have no more than 128 bits: where they are longer, this emulator takes all of a register back from the
   /// longer record of a signal's frame, against the kernel's documentation, by which the low 128 bits come from the
   /// shorter one.
-  func perform(_ scenario: String, pageSize: Int, inArena: Bool = false) throws -> String {
+  func perform(_ scenario: String, _ code: Code, pageSize: Int, inArena: Bool = false) throws -> String {
     var arguments = ["-cpu", "max,sve=off", "-p", "\(pageSize)"]
-    arguments += [folder.file("subject"), scenario, folder.file("code.bin")]
+    arguments += [folder.file("subject"), scenario, folder.file(code.rawValue)]
     if inArena { arguments += [folder.file("arena.eh_frame"), "\(Self.arena.start)", "\(Self.arena.size)"] }
     guard let result = try runTool("qemu-aarch64", arguments) else { throw ToolFailure(description: "no emulator") }
     guard result.status == 0 else {

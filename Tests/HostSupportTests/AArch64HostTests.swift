@@ -36,59 +36,70 @@ struct AArch64CompilationTests {
     if: AArch64Host.unavailableReason == nil, "needs qemu-aarch64, and a C compiler and library for AArch64"))
 struct AArch64HostTests {
   static let pageSizes = [4096, 16384, 65536]
+  typealias Code = AArch64Host.Code
 
-  private func perform(_ scenario: String, _ pageSize: Int, inArena: Bool = false) throws {
-    let output = try AArch64Host.made.get().perform(scenario, pageSize: pageSize, inArena: inArena)
+  private func perform(_ scenario: String, _ code: Code, _ pageSize: Int = 4096, inArena: Bool = false) throws {
+    let output = try AArch64Host.made.get().perform(scenario, code, pageSize: pageSize, inArena: inArena)
     #expect(output.hasSuffix("ok\n"), "\(output)")
   }
 
   @Test("the page size is the system's, and the processor's features are found", arguments: pageSizes)
   func processor(pageSize: Int) throws {
-    let output = try AArch64Host.made.get().perform("processor", pageSize: pageSize)
+    let output = try AArch64Host.made.get().perform("processor", .handWritten, pageSize: pageSize)
     #expect(output == "page \(pageSize) features 0x7000000\nok\n")
   }
 
   @Test("checksums by instruction are those by table")
-  func checksums() throws { try perform("checksums", 4096) }
+  func checksums() throws { try perform("checksums", .handWritten) }
 
-  @Test("entering keeps all registers that C functions rely on", arguments: pageSizes)
-  func call(pageSize: Int) throws { try perform("call", pageSize) }
+  @Test("entering keeps all registers that C functions rely on", arguments: AArch64Host.codes, pageSizes)
+  func call(code: Code, pageSize: Int) throws { try perform("call", code, pageSize) }
 
-  @Test("an undefined instruction at a trap site ends the activation, with its frames", arguments: pageSizes)
-  func undefined(pageSize: Int) throws { try perform("undefined", pageSize) }
+  @Test("an undefined instruction at a trap site ends the activation, with its frames", arguments: AArch64Host.codes)
+  func undefined(code: Code) throws { try perform("undefined", code) }
 
-  @Test("an access beyond what is committed is a trap with its address, on each page", arguments: pageSizes)
-  func fault(pageSize: Int) throws { try perform("fault", pageSize) }
+  @Test(
+    "an access beyond what is committed is a trap with its address, on each page", arguments: AArch64Host.codes,
+    pageSizes)
+  func fault(code: Code, pageSize: Int) throws { try perform("fault", code, pageSize) }
 
-  @Test("traps at the end of the stack are handled on another one", arguments: pageSizes)
-  func overflow(pageSize: Int) throws { try perform("overflow", pageSize) }
+  @Test("traps at the end of the stack are handled on another one", arguments: AArch64Host.codes, pageSizes)
+  func overflow(code: Code, pageSize: Int) throws { try perform("overflow", code, pageSize) }
 
-  @Test("wherever the text turns out to be lost, the activation ends and the host has its registers")
-  func damaged() throws { try perform("damaged", 4096) }
+  @Test(
+    "wherever the text turns out to be lost, the activation ends and the host has its registers",
+    arguments: AArch64Host.codes)
+  func damaged(code: Code) throws { try perform("damaged", code) }
 
-  @Test("a file that was cut off ends wasm with a trap, and the host reads zeros", arguments: pageSizes)
-  func lost(pageSize: Int) throws { try perform("lost", pageSize) }
+  @Test(
+    "a file that was cut off ends wasm with a trap, and the host reads zeros", arguments: AArch64Host.codes, pageSizes)
+  func lost(code: Code, pageSize: Int) throws { try perform("lost", code, pageSize) }
 
-  @Test("host functions walk the stack, enter again, and fail")
-  func callsOut() throws { try perform("out", 4096) }
+  @Test("host functions walk the stack, enter again, and fail", arguments: AArch64Host.codes)
+  func callsOut(code: Code) throws { try perform("out", code) }
 
-  @Test("the process's unwinder goes through wasm by the module's tables, with all registers")
-  func unwind() throws { try perform("unwind", 4096) }
+  @Test(
+    "the process's unwinder goes through wasm by the module's tables, with all registers",
+    arguments: AArch64Host.codes)
+  func unwind(code: Code) throws { try perform("unwind", code) }
 
-  @Test("by an arena's single entry it does as well", arguments: pageSizes)
-  func unwindShared(pageSize: Int) throws { try perform("unwind-shared", pageSize, inArena: true) }
+  @Test("by an arena's single entry it does as well", arguments: AArch64Host.codes, pageSizes)
+  func unwindShared(code: Code, pageSize: Int) throws { try perform("unwind-shared", code, pageSize, inArena: true) }
 
-  @Test("the end of a thread in a host function passes wasm", arguments: [false, true])
-  func threadExit(inArena: Bool) throws { try perform("thread-exit", 4096, inArena: inArena) }
+  @Test("the end of a thread in a host function passes wasm", arguments: AArch64Host.codes, [false, true])
+  func threadExit(code: Code, inArena: Bool) throws { try perform("thread-exit", code, inArena: inArena) }
 
   @Test(
     "an exception that would leave a host function ends the process, and others are its own",
-    .enabled(if: AArch64Host.hasCXX, "needs a C++ compiler for AArch64"), arguments: [false, true])
-  func exceptions(inArena: Bool) throws { try perform("exceptions", 4096, inArena: inArena) }
+    .enabled(if: AArch64Host.hasCXX, "needs a C++ compiler for AArch64"), arguments: AArch64Host.codes, [false, true])
+  func exceptions(code: Code, inArena: Bool) throws { try perform("exceptions", code, inArena: inArena) }
 
-  @Test("signals that are not ours go to the earlier handler")
-  func otherSignals() throws { try perform("signals", 4096) }
+  @Test("text with landing pads is guarded by the processor", arguments: AArch64Host.codes)
+  func guarded(code: Code) throws { try perform("guarded", code) }
 
-  @Test("text that was copied to anonymous memory is executed", arguments: pageSizes)
-  func anonymousText(pageSize: Int) throws { try perform("anonymous", pageSize) }
+  @Test("signals that are not ours go to the earlier handler", arguments: AArch64Host.codes)
+  func otherSignals(code: Code) throws { try perform("signals", code) }
+
+  @Test("text that was copied to anonymous memory is executed", arguments: AArch64Host.codes, pageSizes)
+  func anonymousText(code: Code, pageSize: Int) throws { try perform("anonymous", code, pageSize) }
 }

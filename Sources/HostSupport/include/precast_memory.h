@@ -4,6 +4,7 @@
 // Addresses are integers here: a reservation is address space, not memory that may be read.
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -64,6 +65,9 @@ struct precast_artifact_parts {
   size_t data_start;
   /// Bytes in memory: what is beyond the file is writable too, and zero at first. At least `file_size`.
   size_t memory_size;
+  /// Whether every target of an indirect branch in the text has a landing pad. Then the processor, where it can (AArch64 with
+  /// FEAT_BTI), is told to let such branches go nowhere else.
+  bool has_landing_pads;
 };
 
 /// Maps an artifact from `offset` in its file, where its text starts: text readable and executable, writable data

@@ -1,8 +1,8 @@
 // What a compiler would make of a small wasm module, by hand: the text of an artifact for AArch64, its unwind table behind it,
 // and lists of functions and trap sites. Linked by code.ld into a file that the host program maps as it maps artifacts.
 //
-// Contexts have what is needed here: the base of memory 0 at 0, the store at 8, the host's function at 40, and at 64 and 72 an
-// imported function: its code and its context.
+// Contexts are those of a module that has a memory and imports a function (ContextLayout.swift): the base of memory 0 at 0, the
+// store at 8, the host's function at 40, the memory at 64, and at 80 the imported function: its code and its context.
 
         .arch   armv8.5-a
         .text
@@ -213,7 +213,7 @@ resume:
         sub     sp, sp, #16
         str     x28, [x29, #-8]
         mov     x27, x28
-        ldp     x16, x28, [x28, #64]
+        ldp     x16, x28, [x28, #80]
         blr     x16
         ldr     x28, [x29, #-8]
         add     x0, x0, #1000
@@ -258,7 +258,6 @@ resume:
         .word   __eh_frame
         .word   __eh_frame_size
         .word   __sites
-        .irp    name, entry, exit, increment, unreachable, inner, innermost, load, recurse, low, out, native, lost
+        .irp    name, entry, exit, increment, unreachable, inner, innermost, load, recurse, out, low, native, lost
         .word   \name, .L\name\()_end - \name
         .endr
-        .word   resume - entry

@@ -1,12 +1,12 @@
 // The parts of the loader that only an AArch64 machine runs, run: a program for AArch64 Linux that is made of all C sources of
-// CPrecastHost and maps code.S as the loader maps an artifact. Every check that fails is a line on standard error, and
+// CPrecastHost and maps code as the loader does. Every check that fails is a line on standard error, and
 // an exit status of 1.
 //
 //     subject SCENARIO CODE [TABLE START SIZE]
 //
-// TABLE is a file with the unwind table of an arena at START, of SIZE bytes.
+// CODE is code.S as linked by code.ld, or an artifact of the compiler with functions that do the same. TABLE is a file with the
+// unwind table of an arena at START, of SIZE bytes.
 #define _GNU_SOURCE
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -103,9 +103,11 @@ static void *overflow_on_thread(void *argument) {
   uint64_t low, high;
   precast_thread_stack_bounds(&low, &high);
   CHECK(low != 0);
-  value = low + 256;
-  CHECK_EQUAL(call(artifact, LOW, &value), 1);
-  CHECK_EQUAL(precast_call_failure()->trap_code, 1);
+  if (!is_compiled) {
+    value = low + 256;
+    CHECK_EQUAL(call(artifact, LOW, &value), 1);
+    CHECK_EQUAL(precast_call_failure()->trap_code, 1);
+  }
   stack_t alternate;
   CHECK_EQUAL(sigaltstack(NULL, &alternate), 0);
   CHECK(!(alternate.ss_flags & SS_DISABLE));
@@ -139,7 +141,7 @@ static void damaged_text(void) {
   static const int called[] = {INCREMENT, UNREACHABLE, NATIVE};
   static const int damaged[][4] = {
       {ENTRY, INCREMENT, -1}, {ENTRY, UNREACHABLE, INNER, INNERMOST}, {ENTRY, NATIVE, LOST, -1}};
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < (is_compiled ? 2 : 3); i++) {
     int ends = 0;
     for (int j = 0; j < 4 && damaged[i][j] >= 0; j++) {
       uint32_t start = directory.functions[damaged[i][j]].start, size = directory.functions[damaged[i][j]].size;
@@ -177,9 +179,10 @@ static void lost_file(void) {
   if (write(file, code_bytes, code_size) != (ssize_t)code_size) fail("write");
   struct artifact artifact = load_artifact(file, UINT32_MAX);
   uint64_t page = precast_page_size();
-  // Behind the text, on a page of its own where pages are small.
-  if (ftruncate(file, DIRECTORY / (off_t)page * (off_t)page) != 0) fail("truncate");
-  const volatile uint32_t *table = (const uint32_t *)(artifact.address + DIRECTORY);
+  // Behind the text, at the file's end.
+  size_t end = code_size - 4;
+  if (ftruncate(file, (off_t)(end / page * page)) != 0) fail("truncate");
+  const volatile uint32_t *table = (const uint32_t *)(artifact.address + end / 4 * 4 - text_offset);
   CHECK_EQUAL(*table, 0);
   CHECK(precast_code_is_damaged(artifact.code));
   uint64_t value = 1;
@@ -404,6 +407,28 @@ static void other_signals(void) {
   unload(&artifact);
 }
 
+/// Where the text has landing pads, an indirect call past one is stopped by the processor; without them it is a call.
+static void guarded_text(void) {
+  fflush(NULL);
+  pid_t child = fork();
+  if (child == 0) {
+    struct sigaction standard = {.sa_handler = SIG_DFL};
+    sigaction(SIGILL, &standard, NULL);
+    struct artifact artifact = plain();
+    uint64_t slots[2] = {1, 0};
+    instance.store = &store;
+    struct precast_function reference = {
+        .code = (const void *)(address_of(&artifact, INCREMENT) + (has_landing_pads ? 4 : 0)),
+        .context = &instance,
+        .slot_count = 1,
+        .entry = (precast_entry)address_of(&artifact, ENTRY)};
+    _exit((int)precast_call(&reference, slots, &store));
+  }
+  int status;
+  waitpid(child, &status, 0);
+  CHECK(has_landing_pads ? WIFSIGNALED(status) && WTERMSIG(status) == SIGILL : status == 0);
+}
+
 // ---- The rest ----
 
 static void checksums(void) {
@@ -429,7 +454,7 @@ static void anonymous_text(void) {
   struct artifact artifact = plain();
   uint64_t value = 1;
   CHECK_EQUAL(call(&artifact, INCREMENT, &value), 0);
-  CHECK_EQUAL(precast_make_text_anonymous(artifact.address, TEXT_SIZE), 0);
+  CHECK_EQUAL(precast_make_text_anonymous(artifact.address, text_size), 0);
   CHECK_EQUAL(call(&artifact, INCREMENT, &value), 0);
   CHECK_EQUAL(value, 3);
   CHECK_EQUAL(call(&artifact, UNREACHABLE, &value), 1);
@@ -454,6 +479,7 @@ static const struct {
     {"exceptions", exceptions},
 #endif
     {"signals", other_signals},
+    {"guarded", guarded_text},
     {"checksums", checksums},
     {"processor", processor},
     {"anonymous", anonymous_text},

@@ -32,25 +32,27 @@ void fail(const char *what) __attribute__((noreturn));
 
 // ---- Code ----
 
-enum { ENTRY, EXIT, INCREMENT, UNREACHABLE, INNER, INNERMOST, LOAD, RECURSE, LOW, OUT, NATIVE, LOST, FUNCTIONS };
+/// Functions of code.S. An artifact of a compiler has those up to OUT, by these names.
+enum { ENTRY, EXIT, INCREMENT, UNREACHABLE, INNER, INNERMOST, LOAD, RECURSE, OUT, LOW, NATIVE, LOST, FUNCTIONS };
 
-/// The file's list, at DIRECTORY.
+/// What there is to know of the code; places from the start of the text.
 struct directory {
   uint32_t eh_frame, eh_frame_size, sites;
   struct {
     uint32_t start, size;
   } functions[FUNCTIONS];
-  uint32_t resume;
 };
-
-/// Where the text ends, and where the list is.
-enum { TEXT_SIZE = 0x10000, DIRECTORY = 0x12000 };
-
-extern unsigned char *code_bytes;
-extern size_t code_size;
 extern struct directory directory;
 
+/// The file's contents, where its text is in them, and how long it is.
+extern unsigned char *code_bytes;
+extern size_t code_size, text_offset, text_size;
+
+/// Reads code.S as linked by code.ld, or an artifact (ELF).
 void read_code(const char *path);
+
+/// Whether the code is a compiler's; whether it has landing pads, so that its pages can be guarded.
+extern bool is_compiled, has_landing_pads;
 
 /// Code that is mapped and registered.
 struct artifact {
@@ -83,6 +85,7 @@ struct context {
   uint64_t unused[3];
   uint64_t (*callback)(struct context *context, struct context *caller, uint64_t *slots);
   uint64_t unused2[2];
+  uint64_t memory_base, memory_size;
   uint64_t import_code;
   struct context *import_context;
 };
