@@ -90,6 +90,8 @@ public struct EngineSection: Sendable, Equatable {
 
   static let magic: UInt64 = 0x0054_5341_4345_5250  // "PRECAST\0"
   static let headerSize = 64
+  /// Offset of the section's own size (UInt32).
+  public static let sizeOffset = 12
   /// Offset of the first page's checksum.
   static let checksumOffset = 56
   static let settingRow = 16
@@ -164,9 +166,9 @@ public struct EngineSection: Sendable, Equatable {
   /// Decodes the section; a format version or a setting that is not known is an incompatibility.
   public init(decoding region: ByteRegion) throws(ArtifactError) {
     try Self.checkVersion(region)
-    let size = try region.u32(12)
+    let size = try region.u32(Self.sizeOffset)
     guard size <= region.count, size >= Self.headerSize else {
-      throw region.damaged(12, "section size \(size), but \(region.count) bytes are there")
+      throw region.damaged(Self.sizeOffset, "section size \(size), but \(region.count) bytes are there")
     }
     let fileSize = try region.u64(16)
     let settingsOffset = Int(try region.u32(24))

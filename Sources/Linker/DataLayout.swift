@@ -13,9 +13,6 @@ import PrecastArtifact
 import PrecastMachineCode
 
 extension LinkState {
-  /// Where `.bss` may start in an artifact (Docs/Format.md).
-  private static var zerosAlignment: Int { 64 }
-
   /// Gives every section of data, and every common symbol, a place in its part.
   func layOutData() throws(LinkError) {
     func place(_ role: SectionRole, _ cursor: inout Int, _ largest: inout Int) throws(LinkError) {
@@ -36,11 +33,9 @@ extension LinkState {
     cursor = 0
     try place(.writable, &cursor, &alignments.writable)
     sizes.writable = cursor
-    // In a file zeros are a section of their own, `.bss`, behind one that is never empty; so a variable lies in one
-    // of them.
     let hasZeros =
       commons.count > 0 || (0..<sections.count).contains { sections[$0].role == .zero && sections[$0].size > 0 }
-    if hasZeros, options.baseAddress == nil { cursor = aligned(max(cursor, 1), Self.zerosAlignment) }
+    if hasZeros, options.zerosAlignment > 1 { cursor = aligned(max(cursor, 1), options.zerosAlignment) }
     try place(.zero, &cursor, &alignments.writable)
     sizes.writableInMemory = cursor
     for index in 0..<commons.count {
@@ -84,11 +79,7 @@ extension LinkState {
         case .text:
           if section.pieceCount > 1 && isSection(number) { continue }
           let piece = self.piece(of: section, symbols[number].value)
-          if section.pieceCount > 1, symbols[number].value >= pieces[piece].offset + pieces[piece].size,
-            symbols[number].value < section.size
-          {
-            throw codeInPadding(section, symbols[number].value)
-          }
+          guard isInPiece(symbols[number].value, piece, section) else { throw symbolInPadding(number, section) }
           symbols[number].kind = .text
           symbols[number].section = UInt32(piece)
           symbols[number].value -= pieces[piece].offset
@@ -101,14 +92,19 @@ extension LinkState {
     }
   }
 
-  /// What begins between the wasm module's code and the next multiple of 16 is not moved with either.
-  func codeInPadding(_ section: InputSection, _ offset: Int) -> LinkError {
-    // It may contain what was aligned where it came from, and could not be placed so once it is apart.
+  /// Whether a place in a section is in the code of its piece, or at the section's end: in padding, which is left out,
+  /// there is nothing to refer to.
+  func isInPiece(_ offset: Int, _ piece: Int, _ section: InputSection) -> Bool {
+    let piece = pieces[piece]
+    return offset >= piece.start && offset < piece.offset + piece.size || offset == section.size
+  }
+
+  private func symbolInPadding(_ number: Int, _ section: InputSection) -> LinkError {
     LinkError(
       .cannotLayOut,
-      "\(objects[Int(section.object)].name): code of another object stands directly behind the wasm module's, at "
-        + "\(hexadecimal(offset)) of its section, which is no multiple of 16; leave the joining of objects to "
-        + "precast link, or compile that code with -ffunction-sections or -falign-functions=16")
+      "\(objects[Int(section.object)].name): symbol '\(name(ofSymbol: number))' stands in the padding between functions of "
+        + "the wasm module, at \(name(of: section))+\(hexadecimal(symbols[number].value)); leave the joining of objects to "
+        + "precast link")
   }
 
   // Whether a symbol stands for its section.

@@ -1,28 +1,20 @@
-// The numbers of the ELF specification that objects use, and the rows of its tables as they lie in a file.
+// The numbers of the ELF specification that only objects use (`ELF` has those of artifacts), and the rows of its tables
+// as they lie in a file.
 //
 // Rows are read in place, at any alignment: their fields stand here in the order and with the sizes of the gABI
 // (chapter 4, "Section Header", "Symbol Table", "Relocation"), which is also how Swift lays out plain integers in that
 // order. Files and hosts are little-endian.
 
-/// Section types, flags and reserved indexes (gABI, "Sections"), and those of the processor supplements.
+/// Section types, flags and reserved indexes that artifacts have not (gABI, "Sections"), and those of the processor
+/// supplements.
 enum ELFObject {
-  static let headerSize = 64
-  static let typeRelocatable: UInt16 = 1
-
-  static let sectionSymbols: UInt32 = 2
-  static let sectionStrings: UInt32 = 3
   static let sectionRelocationsAddend: UInt32 = 4
-  static let sectionNote: UInt32 = 7
-  static let sectionNoBits: UInt32 = 8
   static let sectionRelocations: UInt32 = 9
   static let sectionInitializers: UInt32 = 14
   static let sectionPreinitializers: UInt32 = 16
   static let sectionGroup: UInt32 = 17
   static let sectionSymbolSections: UInt32 = 18
 
-  static let flagWrite: UInt64 = 1
-  static let flagAlloc: UInt64 = 2
-  static let flagExecute: UInt64 = 4
   static let flagTLS: UInt64 = 0x400
   static let flagCompressed: UInt64 = 0x800
   static let flagExclude: UInt64 = 0x8000_0000
@@ -30,7 +22,6 @@ enum ELFObject {
   static let groupCOMDAT: UInt32 = 1
 
   static let indexReserved: UInt16 = 0xFF00
-  static let indexAbsolute: UInt16 = 0xFFF1
   static let indexCommon: UInt16 = 0xFFF2
   static let indexLargeCommon: UInt16 = 0xFF02
   static let indexExtended: UInt16 = 0xFFFF

@@ -67,7 +67,7 @@ struct ImageWriter {
   // Where a section's start would be for a reference to something in it by an addend: its parts may have moved apart.
   private func splitSectionValue(_ symbolState: SymbolState, _ relocation: ElfRelocation) -> Int {
     let section = state.sections[Int(symbolState.section)]
-    let isDisplacement = state.architecture == .x86_64 && (relocation.type == 2 || relocation.type == 4)
+    let isDisplacement = state.architecture == .x86_64 && X86_64Relocations.isDisplacement(relocation.type)
     let offset = symbolState.value &+ Int(relocation.addend) &+ (isDisplacement ? 4 : 0)
     let piece = state.pieces[state.piece(of: section, offset)]
     return symbolState.value &+ piece.textOffset &- piece.offset
@@ -80,7 +80,7 @@ struct ImageWriter {
     let outcome: RelocationOutcome
     switch state.architecture {
     case .x86_64:
-      if relocation.type == 32 || relocation.type == 33 { target.size = size(ofSymbol: symbol) }
+      if X86_64Relocations.isSize(relocation.type) { target.size = size(ofSymbol: symbol) }
       outcome = X86_64Relocations.apply(relocation, target, field, &context)
     case .aarch64: outcome = AArch64Relocations.apply(relocation, target, field, &context)
     }
@@ -115,10 +115,10 @@ struct ImageWriter {
     for index in 0..<list.count {
       let relocation = list[index]
       let offset = Int(relocation.offset)
-      while current + 1 < end, unsafe pieces[current + 1].offset <= offset { current += 1 }
+      while current + 1 < end, unsafe pieces[current + 1].start <= offset { current += 1 }
       let piece = unsafe pieces[current]
       let before = offset - piece.offset
-      guard before >= 0 && before <= piece.size else {
+      guard before >= piece.lead && before <= piece.size else {
         if case .none = state.use(relocation.type, nil) { continue }
         throw state.damagedRelocation(section, relocation)
       }
@@ -281,8 +281,8 @@ extension LinkState {
   /// The 64-bit sibling of a 32-bit distance.
   func wide(_ type: UInt32) -> UInt32 {
     switch (architecture, type) {
-    case (.x86_64, 2): 24
-    case (.aarch64, 261): 260
+    case (.x86_64, 2): X86_64Relocations.distance64
+    case (.aarch64, 261): AArch64Relocations.distance64
     default: type
     }
   }

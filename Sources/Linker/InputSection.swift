@@ -66,12 +66,12 @@ extension ObjectFile {
     func refuse(_ what: String) -> LinkError {
       LinkError(.unsupported, "\(name): section \(sectionName(index)): \(what)")
     }
-    if section.flags & ELFObject.flagAlloc == 0 || section.flags & ELFObject.flagExclude != 0 { return .ignored }
-    if section.type == ELFObject.sectionNote || section.type == 0 { return .ignored }
+    if section.flags & ELF.flagAlloc == 0 || section.flags & ELFObject.flagExclude != 0 { return .ignored }
+    if section.type == ELF.sectionNote || section.type == 0 { return .ignored }
     if self.section(section, isNamed: ".wasmtime.") || self.section(section, isNamed: ".rodata.wasm", whole: true)
       || self.section(section, isNamed: ".name.wasm", whole: true)
     {
-      guard section.type != ELFObject.sectionNoBits else { throw refuse("a table of a wasm module without contents") }
+      guard section.type != ELF.sectionNoBits else { throw refuse("a table of a wasm module without contents") }
       return .module
     }
     if section.flags & ELFObject.flagTLS != 0 { throw refuse("thread-local storage is not supported") }
@@ -85,24 +85,26 @@ extension ObjectFile {
       throw refuse("constructors and destructors are not supported: nothing would call them")
     }
     if self.section(section, isNamed: ".eh_frame", whole: true) {
-      guard section.type != ELFObject.sectionNoBits else { throw refuse("unwind tables without contents") }
+      guard section.type != ELF.sectionNoBits else { throw refuse("unwind tables without contents") }
       return .unwind
     }
+    // Where functions have room for patches (-fpatchable-function-entry): for whoever patches them, and nobody does.
+    if self.section(section, isNamed: "__patchable_function_entries", whole: true) { return .ignored }
     // Another format of unwind tables, of which nothing here knows how to take entries out.
     if self.section(section, isNamed: ".sframe", whole: true) { return .ignored }
-    guard section.type == ELF.sectionProgramBits || section.type == ELFObject.sectionNoBits else {
+    guard section.type == ELF.sectionProgramBits || section.type == ELF.sectionNoBits else {
       throw refuse("type \(hexadecimal(section.type)) is not supported")
     }
-    let isZero = section.type == ELFObject.sectionNoBits
-    if section.flags & ELFObject.flagExecute != 0 {
-      if section.flags & ELFObject.flagWrite != 0 { throw refuse("it is both writable and executable") }
+    let isZero = section.type == ELF.sectionNoBits
+    if section.flags & ELF.flagExecute != 0 {
+      if section.flags & ELF.flagWrite != 0 { throw refuse("it is both writable and executable") }
       if isZero && section.size != 0 { throw refuse("code without contents") }
       return .text
     }
     if isZero { return .zero }
     // Constants once their relocations are applied, and they are before anything is loaded.
     if self.section(section, isNamed: ".data.rel.ro") { return .readOnly }
-    return section.flags & ELFObject.flagWrite != 0 ? .writable : .readOnly
+    return section.flags & ELF.flagWrite != 0 ? .writable : .readOnly
   }
 }
 
@@ -114,6 +116,8 @@ struct InputSections: ~Copyable {
 
   /// The largest size of anything that is laid out: small enough that sums of all of them cannot overflow.
   static let sizeLimit = 1 << 40
+  /// The largest size of what starts as zeros, as an artifact says it.
+  static let zeroLimit = UInt64(UInt32.max)
 
   /// Reads an object's section headers.
   mutating func add(_ object: ObjectFile, _ number: Int, pageSize: Int) throws(LinkError) {
@@ -131,6 +135,10 @@ struct InputSections: ~Copyable {
           let name = { "\(object.name): section \(object.sectionName(index))" }
           guard section.size < Self.sizeLimit else {
             throw LinkError(.cannotLayOut, "\(name()) has \(section.size) bytes")
+          }
+          guard row.role != .zero || section.size <= Self.zeroLimit else {
+            throw LinkError(
+              .cannotLayOut, "\(name()) has \(section.size) bytes that start as zeros, more than 4 GiB")
           }
           let contents = try object.contents(index)
           try Self.spend(contents.count, &budget, object)

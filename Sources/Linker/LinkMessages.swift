@@ -63,7 +63,7 @@ extension LinkState {
       var message =
         "\(reference(relocation, section)) out of range: \(hexadecimal(value)) is not in "
         + "[\(bound(low)), \(bound(high)))"
-      let isShort = architecture == .x86_64 && (relocation.type == 10 || relocation.type == 11)
+      let isShort = architecture == .x86_64 && X86_64Relocations.isShortAddress(relocation.type)
       if isShort { message += "; compile with -fPIC" }
       return LinkError(.outOfRange, message)
     case .misaligned(let value, let alignment):
@@ -117,5 +117,40 @@ extension LinkState {
       default: "is in section \(name(of: home)), which is not loaded"
       }
     return LinkError(.unsupported, "\(reference(relocation, section)): the symbol \(why)")
+  }
+
+  /// Whether a symbol can be what compiled wasm calls: code, what may be code because no object says what it is, or
+  /// what is an error of its own.
+  func isCallable(_ symbol: Int, _ state: SymbolState) -> Bool {
+    switch state.kind {
+    // A module's own functions are local symbols, and nearly all that it calls.
+    case .text: return !state.isGlobal || definition(ofSymbol: symbol).type != ElfSymbol.typeObject
+    case .readOnly, .writable, .offsetTable, .common: return false
+    case .absolute: return definition(ofSymbol: symbol).section == 0
+    case .section, .undefinedWeak, .undefined, .nowhere, .discarded, .module: return true
+    }
+  }
+
+  /// The row of a symbol table that a symbol means.
+  private func definition(ofSymbol symbol: Int) -> ElfSymbol {
+    let (object, index) = owner(ofSymbol: Int(symbols[symbol].canonical))
+    return object.symbols[index]
+  }
+
+  /// A call of something that is no function.
+  func noFunction(
+    _ symbol: Int, _ state: SymbolState, _ relocation: ElfRelocation, _ section: InputSection
+  ) -> LinkError {
+    let (definer, _) = owner(ofSymbol: Int(symbols[symbol].canonical))
+    let what =
+      switch state.kind {
+      case .absolute: "a number"
+      case .offsetTable: "the global offset table"
+      default: "data"
+      }
+    return LinkError(
+      .unsupported,
+      "\(place(section, relocation.offset)): calls symbol '\(name(ofSymbol: symbol))', which is \(what) in \(definer.name); "
+        + "bind the import to a function")
   }
 }

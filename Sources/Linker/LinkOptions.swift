@@ -29,6 +29,9 @@ public struct LinkOptions: Sendable {
   public var externalSymbols: [String: UInt64] = [:]
   /// The machine's page size in bytes; nil for the largest that its ABI knows: 4096 on x86-64, 65536 on AArch64.
   public var pageSize: Int?
+  /// Where what starts as zeros may start, in bytes: a power of two, at most a page. More than 1 where a file has zeros in a
+  /// section of their own, so that no variable lies in both; they stand behind at least a byte of data then.
+  public var zerosAlignment = 1
   /// Settings of the text section: reach, padding and forced veneers, for tests. Its alignment and its veneers'
   /// register are not used: sections have their own alignment, and the register follows from whose code a veneer
   /// leads to.

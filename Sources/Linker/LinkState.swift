@@ -34,6 +34,8 @@ final class LinkState: @unchecked Sendable {
   var moduleRows = FlatBuffer<ModuleRow>(capacity: 1)
   /// The object that holds the wasm module.
   var moduleObject: Int?
+  /// What the places of others' code between the module's may take at most, in bytes.
+  var foreignPadding = 0
   var text = LinkedText()
   var slots = FlatBuffer<UInt32>(capacity: 1)
   var unwind = UnwindTable()
@@ -72,6 +74,9 @@ final class LinkState: @unchecked Sendable {
         .cannotLayOut, "the base address \(hexadecimal(options.baseAddress ?? 0)) is not on a page of \(pageSize) bytes"
       )
     }
+    guard options.zerosAlignment.nonzeroBitCount == 1, (1...pageSize).contains(options.zerosAlignment) else {
+      throw LinkError(.cannotLayOut, "zeros cannot start at multiples of \(options.zerosAlignment)")
+    }
     for (number, object) in objects.enumerated() { try sections.add(object, number, pageSize: pageSize) }
   }
 }
@@ -102,15 +107,20 @@ extension LinkState {
   /// See `Linker.extentBound`.
   func extentBound() throws(LinkError) -> Int {
     // Four parts that start on pages.
-    var bound = 8 * pageSize
+    var bound = 8 * pageSize + 2 * options.zerosAlignment
     let padding = max(options.text.testing.padding, 0)
+    // The largest of any code's.
+    var codeAlignment = 1
+    for number in 0..<sections.count where sections[number].role == .text {
+      codeAlignment = max(codeAlignment, sections[number].alignment)
+    }
     for number in 0..<sections.count {
       let section = sections[number]
       guard section.role.isLinked || section.role == .module else { continue }
       bound += section.size + section.alignment + padding
       // A relocation asks for an entry in the offset table at most, or a veneer, or eight bytes more in an unwind
-      // entry; a row of a module's list may ask for padding.
-      bound += section.relocationCount * (64 + padding)
+      // entry; a row of a module's list may ask for padding, and so may code of others behind it.
+      bound += section.relocationCount * (64 + 2 * padding + (section.role == .module ? 2 * codeAlignment : 0))
       try checkSize(bound)
     }
     for object in objects {

@@ -101,6 +101,9 @@ public struct LinkedSymbol: Sendable, Equatable {
   public var isFunction: Bool
   /// Whether other objects see it (`STB_GLOBAL` or `STB_WEAK`).
   public var isGlobal: Bool
+
+  /// What stands for nothing at all.
+  static let none = LinkedSymbol(part: .absolute, offset: 0, size: 0, isFunction: false, isGlobal: false)
 }
 
 /// A stretch of a wasm module's code that was moved as one: nominal offsets are those that the object's own tables
@@ -193,8 +196,7 @@ public final class LinkedImage: Sendable {
 
   /// A symbol by number.
   public func symbol(_ index: Int) -> LinkedSymbol {
-    let empty = LinkedSymbol(part: .absolute, offset: 0, size: 0, isFunction: false, isGlobal: false)
-    return names.symbol(names[index], state, placement) ?? empty
+    names.symbol(names[index], state, placement) ?? .none
   }
 
   /// The name of a symbol by number: its bytes in its object.

@@ -134,12 +134,13 @@ extension LinkState {
         index += 1
       }
       let section = sections[Int(first.section)]
-      let start = section.fileOffset + first.offset
-      let count = last.offset + last.size - first.offset
-      unsafe fill(memory, from: end, to: first.textOffset)
-      unsafe UnsafeMutableRawBufferPointer(rebasing: memory[first.textOffset..<first.textOffset + count])
+      let start = section.fileOffset + first.start
+      let count = last.offset + last.size - first.start
+      let target = first.textOffset + first.lead
+      unsafe fill(memory, from: end, to: target)
+      unsafe UnsafeMutableRawBufferPointer(rebasing: memory[target..<target + count])
         .copyMemory(from: objects[Int(section.object)].address(start..<start + count))
-      end = first.textOffset + count
+      end = target + count
     }
     unsafe fill(memory, from: end, to: memory.count)
   }
@@ -217,6 +218,13 @@ extension LinkState {
     }
   }
 
+  // Whether there is code where a branch into a section of several pieces leads.
+  private func isPlace(_ relocation: ElfRelocation, _ state: SymbolState) -> Bool {
+    let home = sections[Int(state.section)]
+    let offset = state.value &+ Int(relocation.addend) &+ (architecture == .x86_64 ? 4 : 0)
+    return isInPiece(offset, piece(of: home, offset), home)
+  }
+
   // Looks at all relocations of code. Returns whether every branch reaches its target from where pieces stand now.
   private func scanCode(size: Int) throws(LinkError) -> Bool {
     var isDirect =
@@ -238,7 +246,7 @@ extension LinkState {
       let pieces = unsafe pieces.startAddress
       for index in 0..<list.count {
         let relocation = list[index]
-        while current + 1 < end, unsafe UInt64(pieces[current + 1].offset) <= relocation.offset { current += 1 }
+        while current + 1 < end, unsafe UInt64(pieces[current + 1].start) <= relocation.offset { current += 1 }
         guard relocation.offset < UInt64(section.size), Int(relocation.symbol) < object.symbols.count else {
           throw damagedRelocation(section, relocation)
         }
@@ -251,9 +259,14 @@ extension LinkState {
           try scan(relocation, use, symbol, section, number)
           continue
         }
+        let state = unsafe states[symbol]
+        // The compiler calls functions and nothing else.
+        if unsafe pieces[current].isWasm, !isCallable(symbol, state) {
+          throw noFunction(symbol, state, relocation, section)
+        }
         let target: Int
         let addend: Int
-        switch unsafe branchTarget(relocation, states[symbol]) {
+        switch branchTarget(relocation, state) {
         case .piece(let piece, let offset): (target, addend) = unsafe (pieces[piece].textOffset, offset)
         case .address(let address, let offset): (target, addend) = (address &- base, offset)
         case .other:
@@ -261,8 +274,9 @@ extension LinkState {
           try scan(relocation, .value, symbol, section, number)
           continue
         }
+        if case .section = state.kind, !isPlace(relocation, state) { throw damagedRelocation(section, relocation) }
         let piece = unsafe pieces[current]
-        guard offset >= piece.offset, offset - piece.offset <= piece.size - 4, Int32(exactly: addend) != nil else {
+        guard offset >= piece.start, offset - piece.offset <= piece.size - 4, Int32(exactly: addend) != nil else {
           throw damagedRelocation(section, relocation)
         }
         let place = piece.textOffset + offset - piece.offset
@@ -291,7 +305,7 @@ extension LinkState {
       let states = unsafe symbols.startAddress
       for index in 0..<list.count {
         let relocation = list[index]
-        while current + 1 < end, UInt64(pieces[current + 1].offset) <= relocation.offset {
+        while current + 1 < end, UInt64(pieces[current + 1].start) <= relocation.offset {
           current += 1
           firsts.append(branches.count)
         }
@@ -361,15 +375,9 @@ extension LinkState {
       }
     case .invalidRelocation(let where_):
       if let (section, relocation) = place(where_) { return damagedRelocation(section, relocation) }
-    case .functionTooLarge(let symbol):
-      if symbol < pieces.count {
-        let section = sections[Int(pieces[Int(symbol)].section)]
-        return LinkError(
-          .cannotLayOut, "\(name(of: section)) has \(section.size) bytes of code, more than 2 GiB in one piece")
-      }
     case .textTooLarge(let maximum):
       return LinkError(.cannotLayOut, "the text would have more than \(maximum >> 30) GiB")
-    case .undefinedSymbol, .duplicateSymbol: break
+    case .functionTooLarge, .undefinedSymbol, .duplicateSymbol: break
     }
     return LinkError(.cannotLayOut, "the text cannot be laid out: \(error)")
   }

@@ -35,6 +35,19 @@ public struct Linker: ~Copyable {
   /// Number of symbols, as `LinkedImage.symbolCount`: a file's symbol table stands before the writable part.
   public var symbolCount: Int { names.count }
 
+  /// A symbol by number, before anything but the code has its place: in code it is where it will be, else `offset` counts
+  /// from the start of its part.
+  public func symbol(_ index: Int) -> LinkedSymbol {
+    names.symbol(names[index], state, LinkPlacement(readOnly: 0, writable: 0)) ?? .none
+  }
+
+  /// Whether a symbol is of the object that holds the wasm module.
+  public func isOfModule(_ index: Int) -> Bool {
+    guard let input = module?.input else { return false }
+    let first = state.symbolBase[input]
+    return (first..<first + state.objects[input].symbols.count).contains(names[index])
+  }
+
   /// The name of a symbol by number, as `LinkedImage.symbolName`.
   public func symbolName(_ index: Int) -> ByteRegion { names.name(index, state) }
 

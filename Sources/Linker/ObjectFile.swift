@@ -36,14 +36,15 @@ struct ObjectFile: @unchecked Sendable {
     unsafe base = bytes.baseAddress
     func no(_ why: String) -> LinkError { LinkError(.notAnObject, "\(input.name): not a relocatable object: \(why)") }
     let count = bytes.count
-    guard count >= ELFObject.headerSize else { throw no("it has \(count) bytes") }
+    if let why = Self.otherFormat(bytes) { throw no(why) }
+    guard count >= Int(ELF.headerSize) else { throw no("it has \(count) bytes") }
     let base = unsafe base
     func half(_ offset: Int) -> UInt16 { unsafe base.loadUnaligned(fromByteOffset: offset, as: UInt16.self) }
     func byte(_ offset: Int) -> UInt8 { unsafe base.load(fromByteOffset: offset, as: UInt8.self) }
     guard unsafe base.loadUnaligned(as: UInt32.self) == ELF.magic else { throw no("it is no ELF file") }
     guard byte(4) == ELF.class64 else { throw no("it is no 64-bit ELF file") }
     guard byte(5) == ELF.littleEndian else { throw no("it is not little-endian") }
-    guard half(16) == ELFObject.typeRelocatable else {
+    guard half(16) == ELF.typeRelocatable else {
       let type = half(16)
       let words = type == 2 ? "a program" : type == 3 ? "a shared object or an artifact" : "of type \(type)"
       throw no("it is \(words)")
@@ -69,6 +70,27 @@ struct ObjectFile: @unchecked Sendable {
     let names = half(62) == ELFObject.indexExtended ? Int(null.link) : Int(half(62))
     if names != 0 { sectionNames = try strings(names, "section names") }
     try findSymbols()
+    try refuseIntermediateCode()
+  }
+
+  /// What a file is that a linker may take, and this one does not; nil for all others.
+  private static func otherFormat(_ bytes: ByteRegion) -> String? {
+    // `!<arch>\n` and `!<thin>\n`; bitcode as it is, and in its wrapper (LLVM, "Bitcode File Format").
+    switch try? bytes.u32(0) {
+    case 0x7261_3C21, 0x6874_3C21: "it is an archive; take the objects that are needed out of it (ar x) and name those"
+    case 0xDEC0_4342, 0x0B17_C0DE: "it is LLVM bitcode; compile it without -flto"
+    default: nil
+    }
+  }
+
+  /// Refuses what `gcc -flto` makes: an ELF object, but for its code.
+  private func refuseIntermediateCode() throws(LinkError) {
+    guard (1..<max(sections.count, 1)).contains(where: { section(sections[$0], isNamed: ".gnu.lto_") }) else { return }
+    // With -ffat-lto-objects there is machine code too, and no such symbol.
+    for index in 0..<symbols.count where string(symbolNames, symbols[index].name, limit: 64) == "__gnu_lto_slim" {
+      throw LinkError(
+        .unsupported, "\(name): it holds intermediate code of gcc, and no machine code; compile it without -flto")
+    }
   }
 
   // MARK: Sections
@@ -81,7 +103,7 @@ struct ObjectFile: @unchecked Sendable {
   /// Where the contents of a section lie in the file.
   func contents(_ index: Int) throws(LinkError) -> Range<Int> {
     let section = sections[index]
-    if section.type == ELFObject.sectionNoBits { return 0..<0 }
+    if section.type == ELF.sectionNoBits { return 0..<0 }
     guard let start = Int(exactly: section.offset), let size = Int(exactly: section.size), start <= bytes.count,
       size <= bytes.count - start
     else {
@@ -167,7 +189,7 @@ struct ObjectFile: @unchecked Sendable {
   // MARK: Reading
 
   private func strings(_ index: Int, _ what: String) throws(LinkError) -> Range<Int> {
-    guard index < sections.count, sections[index].type == ELFObject.sectionStrings else {
+    guard index < sections.count, sections[index].type == ELF.sectionStringTable else {
       throw LinkError(.damaged, "\(name): section \(index) does not hold the \(what)")
     }
     let range = try contents(index)
@@ -205,7 +227,7 @@ struct ObjectFile: @unchecked Sendable {
     var indexes: Int?
     for index in 1..<max(sections.count, 1) {
       switch sections[index].type {
-      case ELFObject.sectionSymbols:
+      case ELF.sectionSymbolTable:
         guard symbolSection == 0 else {
           throw LinkError(.damaged, "\(name): two symbol tables, sections \(symbolSection) and \(index)")
         }

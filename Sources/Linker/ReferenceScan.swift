@@ -104,9 +104,15 @@ extension LinkState {
       padding += sections[number].alignment
       try checkSize(totalSize)
     }
-    // A section of one byte may ask for a page of 64 KiB, a thousand times what it takes in its file.
+    try checkPadding(padding)
+  }
+
+  /// Throws if there would be more padding than is reasonable for objects of this size: a section of one byte may ask for
+  /// a page of 64 KiB, a thousand times what it takes in its file.
+  func checkPadding(_ padding: Int) throws(LinkError) {
+    if padding <= 1 << 28 { return }
     let files = objects.reduce(0) { $0 + $1.bytes.count }
-    guard padding <= 1 << 28 || padding / 64 <= files else {
+    guard padding / 64 <= files else {
       throw LinkError(.cannotLayOut, "the sections' alignments ask for up to \(padding >> 20) MiB of padding")
     }
   }

@@ -130,3 +130,46 @@ struct RelocationContext: BitwiseCopyable {
     return target.value &- base
   }
 }
+
+// What both machines have: S + A, and S + A - P, in a field of some size.
+extension RelocationContext {
+  /// Stores an address of 64 bits.
+  @inline(__always)
+  mutating func store(
+    addressOf target: RelocationTarget, _ addend: Int, in field: RelocationField
+  ) -> RelocationOutcome {
+    guard let address = address(target) else { return .absolute }
+    field.store(address &+ addend)
+    return .done
+  }
+
+  /// Stores an address that has to be in `low..<high`.
+  @inline(__always)
+  mutating func store<T: FixedWidthInteger & BitwiseCopyable>(
+    addressOf target: RelocationTarget, _ addend: Int, in field: RelocationField, as type: T.Type, _ low: Int,
+    _ high: Int
+  ) -> RelocationOutcome {
+    guard let address = address(target) else { return .absolute }
+    return field.store(address &+ addend, as: type, low, high)
+  }
+
+  /// Stores a distance from the field, of 64 bits.
+  @inline(__always)
+  mutating func store(
+    distanceOf target: RelocationTarget, _ addend: Int, in field: RelocationField
+  ) -> RelocationOutcome {
+    guard let value = distance(target) else { return .absolute }
+    field.store(value &+ addend &- field.place)
+    return .done
+  }
+
+  /// Stores a distance from the field that has to be in `low..<high`.
+  @inline(__always)
+  mutating func store<T: FixedWidthInteger & BitwiseCopyable>(
+    distanceOf target: RelocationTarget, _ addend: Int, in field: RelocationField, as type: T.Type, _ low: Int,
+    _ high: Int
+  ) -> RelocationOutcome {
+    guard let value = distance(target) else { return .absolute }
+    return field.store(value &+ addend &- field.place, as: type, low, high)
+  }
+}

@@ -31,7 +31,8 @@ extension LinkState {
         try spend(name.count, &budget, object)
         let known = seen.count
         let group = seen.insert(name, ofObject: number, symbol: 0, in: objects)
-        // The same group twice in one object, as `ld -r` would not write it, is two groups as well.
+        // A new name: the first group of that name stays. All others go, also a second one in the same object, which
+        // `ld -r` would not write.
         if group == known { continue }
         for i in 1..<words.count {
           guard let member = sections.number(Int(words[i]), ofObject: number) else {
@@ -136,7 +137,7 @@ extension LinkState {
     switch symbol.section {
     case 0:
       return SymbolState(value: 0, canonical: here, kind: binding == .weak ? .undefinedWeak : .undefined)
-    case ELFObject.indexAbsolute: return SymbolState(value: value, canonical: here, kind: .absolute)
+    case ELF.absoluteIndex: return SymbolState(value: value, canonical: here, kind: .absolute)
     case ELFObject.indexCommon, ELFObject.indexLargeCommon:
       // Its section comes with its place.
       guard binding != .local else { throw refuse(.unsupported, "is both local and common") }
@@ -165,10 +166,17 @@ extension LinkState {
     case .undefinedWeak: return
     case .common:
       strength = .common
-      guard symbol.size < InputSections.sizeLimit, symbol.value <= pageSize, symbol.value.nonzeroBitCount <= 1 else {
-        throw LinkError(
-          .cannotLayOut,
-          "\(object.name): common symbol '\(name(global))' has \(symbol.size) bytes and alignment \(symbol.value)")
+      func refuse(_ kind: LinkError.Kind, _ why: String) -> LinkError {
+        LinkError(kind, "\(object.name): common symbol '\(name(global))' has \(why)")
+      }
+      guard symbol.size <= InputSections.zeroLimit else {
+        throw refuse(.cannotLayOut, "\(symbol.size) bytes, more than 4 GiB")
+      }
+      guard symbol.value.nonzeroBitCount <= 1 else {
+        throw refuse(.damaged, "alignment \(symbol.value), which is not a power of two")
+      }
+      guard symbol.value <= pageSize else {
+        throw refuse(.cannotLayOut, "alignment \(symbol.value), more than a page (\(pageSize))")
       }
       global.commonSize = max(global.commonSize, Int(symbol.size))
       global.commonAlignment = max(global.commonAlignment, Int(symbol.value))

@@ -6,7 +6,12 @@
 // object"). There each function is a piece, so that islands can be planted between them, however large the module.
 //
 // The list is relocated against the functions' symbols, hence right in what `ld -r` makes of the object and others,
-// too. What stands between its rows then, in the same section, is code of those others.
+// too. What stands between its rows then, in the same section, is code of those others. It may begin anywhere, right
+// behind a function, and hold what is aligned where it stands. So it keeps its place modulo the alignment of the
+// section: the piece starts with as many bytes of filling (`lead`) as that takes.
+//
+//      in the section   …function][code of others …            offset of the code: 0x2B, alignment 16
+//      in the text      …function]::::[filling: 11][code …      the piece at a multiple of 16
 
 import PrecastArtifact
 import PrecastMachineCode
@@ -17,12 +22,17 @@ struct TextPiece: BitwiseCopyable {
   var section: UInt32
   var alignmentShift: UInt8
   var isWasm: Bool
-  /// Where it is in its section, in bytes.
+  /// Where it is in its section, in bytes; the filling counted, so it may be where the piece before it still is.
   var offset: Int
-  /// In bytes.
+  /// In bytes, with the filling.
   var size: Int
+  /// Bytes of filling before the code.
+  var lead = 0
   /// Where it is in the text, in bytes.
   var textOffset = 0
+
+  /// Where its code starts in its section.
+  var start: Int { offset + lead }
 }
 
 /// A row of `.wasmtime.functions`.
@@ -43,9 +53,9 @@ extension LinkState {
     for number in 0..<sections.count where sections[number].role == .module {
       let section = sections[number]
       let object = objects[Int(section.object)]
-      let header = object.section(Int(section.index))
-      let isRecord = object.section(header, isNamed: ".wasmtime.engine", whole: true)
-      let isList = object.section(header, isNamed: ".wasmtime.functions", whole: true)
+      let name = object.sectionName(Int(section.index))
+      let isRecord = name == SectionKind.engine.name
+      let isList = name == ObjectFormat.piecesName
       if isRecord || isList {
         if let other = moduleObject, other != Int(section.object) {
           throw LinkError(
@@ -58,10 +68,10 @@ extension LinkState {
         let start = section.fileOffset
         // Two records one behind the other are two modules in one object; see the record's own size.
         let bytes = unsafe object.address(start..<start + section.size)
-        guard section.size >= 16 else {
+        guard section.size >= EngineSection.sizeOffset + 4 else {
           throw LinkError(.damaged, "\(object.name): .wasmtime.engine has \(section.size) bytes")
         }
-        let size = unsafe Int(bytes.loadUnaligned(fromByteOffset: 12, as: UInt32.self))
+        let size = unsafe Int(bytes.loadUnaligned(fromByteOffset: EngineSection.sizeOffset, as: UInt32.self))
         if size < section.size {
           throw LinkError(.severalModules, "\(object.name) holds several wasm modules; an image can hold one")
         }
@@ -73,14 +83,16 @@ extension LinkState {
   }
 
   private func readList(_ section: InputSection, _ object: ObjectFile) throws(LinkError) {
-    func damaged(_ why: String) -> LinkError { LinkError(.damaged, "\(object.name): .wasmtime.functions \(why)") }
-    let rowSize = 16
+    func damaged(_ why: String) -> LinkError {
+      LinkError(.damaged, "\(object.name): \(ObjectFormat.piecesName) \(why)")
+    }
+    let rowSize = ObjectFormat.pieceRow
     guard section.size % rowSize == 0 else { throw damaged("has \(section.size) bytes") }
     let count = section.size / rowSize
     let relocations = try relocations(of: section)
     guard relocations.count == count else { throw damaged("has \(count) rows and \(relocations.count) relocations") }
     let bytes = unsafe object.address(section.fileOffset..<section.fileOffset + section.size)
-    let kind: UInt32 = architecture == .x86_64 ? 24 : 260
+    let kind = architecture == .x86_64 ? X86_64Relocations.distance64 : AArch64Relocations.distance64
     moduleRows.reserve(count)
     for index in 0..<count {
       let relocation = relocations[index]
@@ -97,6 +109,10 @@ extension LinkState {
       let (offset, overflow) = Int(truncatingIfNeeded: symbol.value).addingReportingOverflow(Int(relocation.addend))
       guard !overflow, offset >= 0, offset <= sections[number].size, Int(size) <= sections[number].size - offset else {
         throw damaged("has a row \(index) that lies outside its section")
+      }
+      // Wherever the section went, since it is aligned as well.
+      guard offset % min(ObjectFormat.pieceAlignment, sections[number].alignment) == 0 else {
+        throw damaged("has a row \(index) for code at \(hexadecimal(offset)) of its section, where no function starts")
       }
       moduleRows.append(
         ModuleRow(section: UInt32(number), offset: offset, nominalOffset: nominal, size: size))
@@ -131,13 +147,20 @@ extension LinkState {
         }
         try addForeign(section, number, from: end, to: next.offset)
         moduleRows[row].piece = UInt32(pieces.count)
-        // Sixteen is what the format says; less where a section says less.
-        addPiece(section, number, next.offset, Int(next.size), isWasm: true, mostAlignment: 16)
+        // Less where a section says less.
+        let alignment = min(ObjectFormat.pieceAlignment, section.alignment)
+        try addPiece(
+          TextPiece(
+            section: UInt32(number), alignmentShift: UInt8(alignment.trailingZeroBitCount), isWasm: true,
+            offset: next.offset, size: Int(next.size)), section)
         end = next.offset + Int(next.size)
         row += 1
       }
       if pieces.count == first {
-        addPiece(section, number, 0, section.size, isWasm: false, mostAlignment: section.alignment)
+        try addPiece(
+          TextPiece(
+            section: UInt32(number), alignmentShift: section.alignmentShift, isWasm: false, offset: 0,
+            size: section.size), section)
       } else {
         try addForeign(section, number, from: end, to: section.size)
       }
@@ -152,13 +175,15 @@ extension LinkState {
   private func addForeign(
     _ section: InputSection, _ number: Int, from end: Int, to next: Int
   ) throws(LinkError) {
-    let start = min(aligned(end, 16), next)
-    guard isPadding(section, end..<start) else { throw codeInPadding(section, end) }
-    guard start < next else { return }
-    let end = next
-    let natural = start == 0 ? section.alignment : 1 << min(start.trailingZeroBitCount, 20)
-    addPiece(
-      section, number, start, end - start, isWasm: false, mostAlignment: min(natural, section.alignment))
+    guard end < next, !isPadding(section, end..<next) else { return }
+    // A section of one byte may ask for a page; so it is here with every function of a list.
+    foreignPadding += 2 * section.alignment
+    try checkPadding(foreignPadding)
+    let lead = end & (section.alignment - 1)
+    try addPiece(
+      TextPiece(
+        section: UInt32(number), alignmentShift: section.alignmentShift, isWasm: false, offset: end - lead,
+        size: next - end + lead, lead: lead), section)
   }
 
   // Whether there is nothing but what compilers and linkers put between functions: zeros, `nop`, `int3`; `brk #0`.
@@ -167,10 +192,13 @@ extension LinkState {
     let bytes = unsafe objects[Int(section.object)].address(place..<place + range.count)
     switch architecture {
     case .x86_64:
-      if unsafe bytes.allSatisfy({ $0 == 0 || $0 == 0x90 || $0 == 0xCC }) { return true }
-      // One of the longer forms of `nop`, 0F 1F with prefixes 66 and 2E before it (Intel SDM, volume 2, NOP).
-      let rest = unsafe bytes.drop { $0 == 0x66 || $0 == 0x2E }
-      return unsafe rest.starts(with: [0x0F, 0x1F])
+      var offset = 0
+      while offset < bytes.count {
+        let size = unsafe X86_64Padding.size(UnsafeRawBufferPointer(rebasing: bytes[offset...]))
+        if size == 0 { return false }
+        offset += size
+      }
+      return true
     case .aarch64:
       var offset = 0
       while offset + 4 <= range.count {
@@ -182,14 +210,13 @@ extension LinkState {
     }
   }
 
-  private func addPiece(
-    _ section: InputSection, _ number: Int, _ offset: Int, _ size: Int, isWasm: Bool, mostAlignment: Int
-  ) {
-    let alignment = min(mostAlignment, section.alignment)
-    pieces.append(
-      TextPiece(
-        section: UInt32(number), alignmentShift: UInt8(alignment.trailingZeroBitCount), isWasm: isWasm, offset: offset,
-        size: size))
+  private func addPiece(_ piece: TextPiece, _ section: InputSection) throws(LinkError) {
+    // What a branch within it can span, and a relocation's place in it can say.
+    guard piece.size <= Int(Int32.max) else {
+      throw LinkError(
+        .cannotLayOut, "\(name(of: section)) has \(section.size) bytes of code, more than 2 GiB in one piece")
+    }
+    pieces.append(piece)
   }
 
   /// The number of the piece of a section that holds a place; the one before it, if it is between pieces.
@@ -198,7 +225,7 @@ extension LinkState {
     var high = low + Int(section.pieceCount)
     while high - low > 1 {
       let middle = (low + high) / 2
-      if pieces[middle].offset <= offset { low = middle } else { high = middle }
+      if pieces[middle].start <= offset { low = middle } else { high = middle }
     }
     return low
   }

@@ -1,3 +1,5 @@
+import Foundation
+import PrecastArtifact
 import PrecastLinker
 import TestSupport
 import Testing
@@ -143,5 +145,108 @@ import Testing
     }
     let last = try #require(image.symbol(named: "last"))
     #expect(slots.contains(0x1000_0000 + UInt64(last.offset)))
+  }
+
+  @Test func codeOfMoreThanFourGibibytesInOnePieceIsRefused() throws {
+    // A file of zeros, of which only the start is ever written or read.
+    let size = 5 << 30
+    let memory = try #require(
+      mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))
+    try #require(memory != MAP_FAILED)
+    defer { munmap(memory, size) }
+    let small = Self.object([Section(name: ".text", flags: 6, size: UInt64(size - 4096), alignment: 16)])
+    bytes(small.input.bytes).withUnsafeBytes { memory.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+    let input = LinkInput(name: "huge.o", bytes: unsafe ByteRegion(base: UnsafeRawPointer(memory), count: size))
+    let error = linkError { _ = try Linker([input], options: LinkOptions(baseAddress: 0x1000_0000)) }
+    #expect(error?.kind == .cannotLayOut)
+    #expect(error?.message == "huge.o: .text has 5368705024 bytes of code, more than 2 GiB in one piece")
+  }
+
+  @Test func commonSymbolsWithImpossibleAlignmentsAreRefused() throws {
+    let scratch = try TemporaryDirectory()
+    for (alignment, words) in [
+      (3, "alignment 3, which is not a power of two"), (1 << 20, "alignment 1048576, more than a page (4096)"),
+    ] {
+      let object = try assemble(".comm shared, 8, 8\n", "common.s", scratch)
+      // The value of a common symbol is its alignment (gABI, "Symbol Table").
+      var changed = bytes(object.input.bytes)
+      let outline = try #require(ElfOutline(object.input.bytes))
+      let table = try #require(outline.index(ofSection: ".symtab").flatMap { outline.section($0) })
+      let row = Int(table.offset + table.size) - 24
+      for byte in 0..<8 { changed[row + 8 + byte] = UInt8(truncatingIfNeeded: alignment >> (8 * byte)) }
+      let message = error(ObjectBytes(changed, name: "common.o"))?.message
+      #expect(message == "common.o: common symbol 'shared' has \(words)")
+    }
+  }
+
+  @Test func whatOtherLinkersTakeIsToldByName() throws {
+    let scratch = try TemporaryDirectory()
+    let c = "int f(int x) { return x + 1; }\n"
+    let fat = try CCompiler.gcc.compile(c, "fat.c", ["-flto", "-ffat-lto-objects"], in: scratch)
+    #expect(error(try ObjectBytes(path: fat)) == nil)
+    let slim = try CCompiler.gcc.compile(c, "slim.c", ["-flto", "-fno-fat-lto-objects"], in: scratch)
+    #expect(
+      error(try ObjectBytes(path: slim))
+        == LinkError(
+          .unsupported,
+          "slim.c.o: it holds intermediate code of gcc, and no machine code; compile it without -flto"))
+    if findTool("clang-19") != nil {
+      let bitcode = try CCompiler.clang.compile(c, "bitcode.c", ["-flto"], in: scratch)
+      #expect(
+        error(try ObjectBytes(path: bitcode))?.message
+          == "bitcode.c.o: not a relocatable object: it is LLVM bitcode; compile it without -flto")
+    }
+    for magic in ["!<arch>\n", "!<thin>\n"] {
+      #expect(
+        error(ObjectBytes(Array(magic.utf8), name: "lib.a"))?.message
+          == "lib.a: not a relocatable object: it is an archive; take the objects that are needed out of it (ar x) and "
+          + "name those")
+    }
+  }
+
+  @Test func recordsOfPatchableFunctionsAreLeftOut() throws {
+    let scratch = try TemporaryDirectory()
+    let object = try ObjectBytes(
+      path: CCompiler.gcc.compile(
+        "long f(long x) { return x + 1; }\n", "patch.c", ["-O1", "-fPIC", "-fpatchable-function-entry=4,2"], in: scratch
+      ))
+    let linker = try Linker([object.input])
+    // Addresses, which an image that works anywhere could not hold.
+    let sizes = linker.sizes
+    #expect(sizes.writableInMemory == 0 && sizes.readOnly == 0)
+    let loaded = try LoadedObjects([object])
+    #expect(try loaded.call("f", 4) == 5)
+  }
+
+  @Test func anObjectOfAnotherMachineIsToldApart() throws {
+    let scratch = try TemporaryDirectory()
+    guard findTool("aarch64-linux-gnu-gcc") != nil else { return }
+    let a = try ObjectBytes(path: CCompiler.gcc.compile("int f(void) { return 1; }\n", "a.c", [], in: scratch))
+    let b = try ObjectBytes(path: CCompiler.gccAArch64.compile("int g(void) { return 1; }\n", "b.c", [], in: scratch))
+    defer { withExtendedLifetime((a, b)) {} }
+    let error = linkError { _ = try Linker([a.input, b.input]) }
+    #expect(error == LinkError(.wrongMachine, "b.c.o is for AArch64, a.c.o for x86-64"))
+  }
+
+  @Test func zerosStartWhereTheirSectionMay() throws {
+    let scratch = try TemporaryDirectory()
+    for (data, zeros) in [(".byte 1", ".skip 3"), (".skip 70, 1", ".skip 100"), ("", ".skip 5")] {
+      let object = try assemble(
+        ".data\nd: \(data)\n.bss\n.globl z\nz: \(zeros)\n.comm shared, 8, 8\n", "zeros.s", scratch)
+      defer { withExtendedLifetime(object) {} }
+      for (base, alignment) in [(nil, 1), (nil, 64), (0x1000_0000, 64), (0x1000_0000, 1)] as [(UInt64?, Int)] {
+        var options = LinkOptions(baseAddress: base)
+        options.zerosAlignment = alignment
+        let linker = try Linker([object.input], options: options)
+        let sizes = linker.sizes
+        let placement = LinkPlacement(sizes, pageSize: 4096)
+        let image = try linker.link(placement)
+        let start = try #require(image.symbol(named: "z")).offset - placement.writable
+        let common = try #require(image.symbol(named: "shared")).offset - placement.writable
+        // Behind a section of data that is not empty.
+        #expect(start == (alignment == 1 ? sizes.writable : max(64, (sizes.writable + 63) & ~63)))
+        #expect(common >= start && common + 8 <= sizes.writableInMemory)
+      }
+    }
   }
 }

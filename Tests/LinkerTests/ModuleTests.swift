@@ -107,4 +107,143 @@ import Testing
       #expect(linkError { _ = try Linker([object.input]) }?.kind == .damaged)
     }
   }
+
+  // MARK: Code right behind the module's, after `ld -r`
+
+  /// The module and others, joined by the system's linker.
+  private func joined(
+    _ others: [(name: String, text: String)], _ scratch: TemporaryDirectory, module: String = source()
+  ) throws
+    -> ObjectBytes
+  {
+    var files = [try CCompiler.gcc.compile(module, "m.s", [], in: scratch)]
+    for (name, text) in others { files.append(try CCompiler.gcc.compile(text, name, ["-O0"], in: scratch)) }
+    let result = try #require(try runTool("ld", ["-r"] + files + ["-o", scratch.file("all.o")]))
+    try #require(result.status == 0, "\(result.text)")
+    return try ObjectBytes(path: scratch.file("all.o"))
+  }
+
+  private static let layouts: [TextSectionOptions] = {
+    var padded = TextSectionOptions()
+    padded.testing.padding = 100
+    var forced = TextSectionOptions()
+    forced.testing.forceVeneers = true
+    return [TextSectionOptions(), padded, forced]
+  }()
+
+  @Test func codeRightBehindAFunctionComesAlong() throws {
+    let scratch = try TemporaryDirectory()
+    // At 38 of the section, then right behind each other.
+    let object = try joined(
+      [
+        ("c.c", "long other(long x) { return x * 3; }\n"),
+        ("d.c", "long other(long); long another(long x) { return other(x) + 5; }\n"),
+        // Begins as padding does.
+        ("e.s", ".globl idle\n.type idle, @function\nidle: nop\nnopw 0(%rax,%rax)\nlea 9(%rdi), %rax\nret\n"),
+      ], scratch)
+    for text in Self.layouts {
+      let loaded = try LoadedObjects([object], text: text)
+      #expect(try loaded.call("entry", 100) == 107)
+      #expect(try loaded.call("other", 4) == 12)
+      #expect(try loaded.call("another", 4) == 17)
+      #expect(try loaded.call("idle", 4) == 13)
+      let other = try #require(loaded.image.symbol(named: "other"))
+      #expect(other.isFunction && other.part == .text)
+    }
+    let hasOtherCode = try Linker([object.input]).hasOtherCode
+    #expect(hasOtherCode)
+  }
+
+  @Test(arguments: [2, 3, 5, 6]) func whatIsAlignedInCodeOfOthersStaysSo(shift: Int) throws {
+    let scratch = try TemporaryDirectory()
+    let object = try joined(
+      [
+        (
+          "c.s",
+          """
+          .text
+          .p2align \(shift)
+          .globl first, second, pool
+          .type first, @function
+          first: lea 3(%rdi), %rax
+          ret
+          .p2align \(shift)
+          .type second, @function
+          second: mov pool(%rip), %rax
+          add %rdi, %rax
+          ret
+          .p2align \(shift)
+          pool: .quad 40
+
+          """
+        )
+      ], scratch)
+    for text in Self.layouts {
+      let loaded = try LoadedObjects([object], text: text)
+      #expect(try loaded.call("entry", 100) == 107)
+      #expect(try loaded.call("first", 4) == 7)
+      #expect(try loaded.call("second", 4) == 44)
+      for name in ["first", "second", "pool"] { #expect(try loaded.address(name) % (1 << UInt(shift)) == 0) }
+    }
+  }
+
+  @Test func paddingOfEveryLengthIsNoCode() throws {
+    let scratch = try TemporaryDirectory()
+    // Functions of 1 to 15 bytes, filled up by the assembler with instructions that do nothing.
+    var text = ".text\n"
+    for size in 1...15 {
+      text += ".p2align 4\n.type f\(size), @function\nf\(size): .fill \(size), 1, 0xc3\n.size f\(size), .-f\(size)\n"
+    }
+    text += ".p2align 4\n.section .wasmtime.engine, \"a\"\n.quad 0\n.long 3, 24\n.quad 0\n"
+    text += ".section .wasmtime.functions, \"a\"\n"
+    for size in 1...15 { text += ".quad f\(size) - .\n.long \(16 * (size - 1)), \(size)\n" }
+    let object = try object(text, scratch)
+    let linker = try Linker([object.input])
+    let (hasOtherCode, module) = (linker.hasOtherCode, linker.module)
+    #expect(!hasOtherCode)
+    #expect(module?.code == [MovedCode(nominalOffset: 0, size: 14 * 16 + 15, textOffset: 0)])
+  }
+
+  @Test func aSymbolInThePaddingIsAnError() throws {
+    let scratch = try TemporaryDirectory()
+    let object = try joined([("c.s", ".globl stop\n.type stop, @function\nstop: int3\n")], scratch)
+    let error = linkError { _ = try Linker([object.input]) }
+    #expect(error?.kind == .cannotLayOut)
+    #expect(
+      error?.message
+        == "all.o: symbol 'stop' stands in the padding between functions of the wasm module, at all.o: .text+0x26; "
+        + "leave the joining of objects to precast link")
+  }
+
+  @Test func aRowInTheMiddleOfAFunctionIsAnError() throws {
+    let scratch = try TemporaryDirectory()
+    let object = try object(Self.source(rows: [("f0", 0, 11), ("f1 + 1", 16, 10), ("f2", 32, 6)]), scratch)
+    #expect(
+      linkError { _ = try Linker([object.input]) }?.message
+        == "m.s.o: .wasmtime.functions has a row 1 for code at 0x11 of its section, where no function starts")
+  }
+
+  // MARK: What the module calls
+
+  @Test func onlyFunctionsAreCalled() throws {
+    let scratch = try TemporaryDirectory()
+    let module = Self.source().replacingOccurrences(of: ".text+32-4", with: "bound-4")
+    func error(_ definition: String) throws -> LinkError? {
+      let other = try object(".globl bound\n\(definition)\n", scratch, "c.s")
+      let objects = [try object(module, scratch), other]
+      defer { withExtendedLifetime(objects) {} }
+      return linkError { _ = try Linker(objects.map(\.input), options: LinkOptions(baseAddress: 0x1000_0000)) }
+    }
+    let advice = "; bind the import to a function"
+    let call = "m.s.o: .text+0x15 (f1): calls symbol 'bound', which is "
+    #expect(try error(".data\nbound: .quad 0")?.message == call + "data in c.s.o" + advice)
+    #expect(try error(".section .rodata\nbound: .quad 0")?.message == call + "data in c.s.o" + advice)
+    #expect(try error(".bss\nbound: .skip 8")?.message == call + "data in c.s.o" + advice)
+    #expect(try error(".comm bound, 8, 8")?.message == call + "data in c.s.o" + advice)
+    #expect(try error(".text\n.type bound, @object\nbound: .quad 0")?.message == call + "data in c.s.o" + advice)
+    #expect(try error(".set bound, 0x10001000")?.message == call + "a number in c.s.o" + advice)
+    #expect(try error(".text\nbound: ret") == nil)
+    #expect(try error(".text\n.type bound, @function\nbound: ret") == nil)
+    #expect(try error("")?.kind == .undefinedSymbol)
+  }
 }

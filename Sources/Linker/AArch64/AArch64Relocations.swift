@@ -18,6 +18,9 @@
 import PrecastMachineCode
 
 enum AArch64Relocations {
+  /// `R_AARCH64_PREL64`.
+  static let distance64: UInt32 = 260
+
   static func use(_ type: UInt32, _ field: RelocationField?) -> RelocationUse {
     switch type {
     case 0, 256: .none
@@ -51,26 +54,19 @@ enum AArch64Relocations {
     switch type {
     case 0, 256: return .done
     case 257:  // R_AARCH64_ABS64: S + A
-      guard let address = context.address(target) else { return .absolute }
-      field.store(address &+ addend)
+      return context.store(addressOf: target, addend, in: field)
     case 258:  // R_AARCH64_ABS32
-      guard let address = context.address(target) else { return .absolute }
-      return field.store(address &+ addend, as: UInt32.self, -1 << 31, 1 << 32)
+      return context.store(addressOf: target, addend, in: field, as: UInt32.self, -1 << 31, 1 << 32)
     case 259:  // R_AARCH64_ABS16
-      guard let address = context.address(target) else { return .absolute }
-      return field.store(address &+ addend, as: UInt16.self, -1 << 15, 1 << 16)
+      return context.store(addressOf: target, addend, in: field, as: UInt16.self, -1 << 15, 1 << 16)
     case 260:  // R_AARCH64_PREL64: S + A - P
-      guard let value = context.distance(target) else { return .absolute }
-      field.store(value &+ addend &- place)
+      return context.store(distanceOf: target, addend, in: field)
     case 261:  // R_AARCH64_PREL32
-      guard let value = context.distance(target) else { return .absolute }
-      return field.store(value &+ addend &- place, as: UInt32.self, -1 << 31, 1 << 32)
+      return context.store(distanceOf: target, addend, in: field, as: UInt32.self, -1 << 31, 1 << 32)
     case 314:  // R_AARCH64_PLT32
-      guard let value = context.distance(target) else { return .absolute }
-      return field.store(value &+ addend &- place, as: UInt32.self, -1 << 31, 1 << 31)
+      return context.store(distanceOf: target, addend, in: field, as: UInt32.self, -1 << 31, 1 << 31)
     case 262:  // R_AARCH64_PREL16
-      guard let value = context.distance(target) else { return .absolute }
-      return field.store(value &+ addend &- place, as: UInt16.self, -1 << 15, 1 << 16)
+      return context.store(distanceOf: target, addend, in: field, as: UInt16.self, -1 << 15, 1 << 16)
     case 263...272:
       guard let address = context.address(target) else { return .absolute }
       return move(type, address &+ addend, field)

@@ -15,6 +15,18 @@
 import PrecastMachineCode
 
 enum X86_64Relocations {
+  /// `R_X86_64_PC64`.
+  static let distance64: UInt32 = 24
+
+  /// Whether a type is that of a field at the end of an instruction, which counts from there: `PC32`, `PLT32`.
+  static func isDisplacement(_ type: UInt32) -> Bool { type == 2 || type == 4 }
+
+  /// Whether a type is that of an address of less than 64 bits in code: `32`, `32S`.
+  static func isShortAddress(_ type: UInt32) -> Bool { type == 10 || type == 11 }
+
+  /// Whether a type wants a symbol's size: `SIZE32`, `SIZE64`.
+  static func isSize(_ type: UInt32) -> Bool { type == 32 || type == 33 }
+
   static func use(_ type: UInt32, _ field: RelocationField?) -> RelocationUse {
     switch type {
     case 0: .none
@@ -62,37 +74,28 @@ enum X86_64Relocations {
     switch relocation.type {
     case 0: return .done
     case 1:  // R_X86_64_64: S + A
-      guard let address = context.address(target) else { return .absolute }
-      field.store(address &+ addend)
+      return context.store(addressOf: target, addend, in: field)
     case 10:  // R_X86_64_32
-      guard let address = context.address(target) else { return .absolute }
-      return field.store(address &+ addend, as: UInt32.self, 0, 1 << 32)
+      return context.store(addressOf: target, addend, in: field, as: UInt32.self, 0, 1 << 32)
     case 11:  // R_X86_64_32S
-      guard let address = context.address(target) else { return .absolute }
-      return field.store(address &+ addend, as: UInt32.self, -1 << 31, 1 << 31)
+      return context.store(addressOf: target, addend, in: field, as: UInt32.self, -1 << 31, 1 << 31)
     case 12:  // R_X86_64_16
-      guard let address = context.address(target) else { return .absolute }
-      return field.store(address &+ addend, as: UInt16.self, -1 << 15, 1 << 16)
+      return context.store(addressOf: target, addend, in: field, as: UInt16.self, -1 << 15, 1 << 16)
     case 14:  // R_X86_64_8
-      guard let address = context.address(target) else { return .absolute }
-      return field.store(address &+ addend, as: UInt8.self, -1 << 7, 1 << 8)
+      return context.store(addressOf: target, addend, in: field, as: UInt8.self, -1 << 7, 1 << 8)
     case 2, 4:  // R_X86_64_PC32, PLT32: S + A - P
       if target.isUndefinedWeak, context.base == nil, case .branch = use(relocation.type, field) {
         // Never taken, since whoever branches has compared the address with 0: to the next instruction, as on AArch64.
         field.store(UInt32(0))
         return .done
       }
-      guard let value = context.distance(target) else { return .absolute }
-      return field.store(value &+ addend &- place, as: UInt32.self, -1 << 31, 1 << 31)
+      return context.store(distanceOf: target, addend, in: field, as: UInt32.self, -1 << 31, 1 << 31)
     case 13:  // R_X86_64_PC16
-      guard let value = context.distance(target) else { return .absolute }
-      return field.store(value &+ addend &- place, as: UInt16.self, -1 << 15, 1 << 15)
+      return context.store(distanceOf: target, addend, in: field, as: UInt16.self, -1 << 15, 1 << 15)
     case 15:  // R_X86_64_PC8
-      guard let value = context.distance(target) else { return .absolute }
-      return field.store(value &+ addend &- place, as: UInt8.self, -1 << 7, 1 << 7)
+      return context.store(distanceOf: target, addend, in: field, as: UInt8.self, -1 << 7, 1 << 7)
     case 24:  // R_X86_64_PC64
-      guard let value = context.distance(target) else { return .absolute }
-      field.store(value &+ addend &- place)
+      return context.store(distanceOf: target, addend, in: field)
     case 9, 41, 42:  // R_X86_64_GOTPCREL, GOTPCRELX, REX_GOTPCRELX: G + GOT + A - P
       if relocation.type != 9 && target.isNear && addend == -4 && canRelax(field) {
         return relax(target, field, &context)
