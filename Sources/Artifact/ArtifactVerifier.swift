@@ -54,11 +54,22 @@ extension Artifact {
     try checkEntities(info, &constants)
     try checkSegments(info, &constants)
     try checkActive(info)
-    try checkCodeTables(info)
+    try checkCodeTable(trapTable().table, info)
+    if let map = try addressMap() { try checkCodeTable(map.table, info) }
     if let names = try names() {
       _ = try names.moduleName()
       try names.checkOrder()
     }
+  }
+
+  /// The same for linked objects without a wasm module: what tools and unwinders read.
+  ///
+  /// - Throws: `ArtifactError` of kind `damaged`, for the first thing that is wrong.
+  public func checkLinkedCode() throws(ArtifactError) {
+    try checkLayout()
+    try checkSectionHeaders()
+    try checkUnwindTables()
+    try checkSymbols(nil)
   }
 
   /// Types of sections that ask for relocation (gABI, "Sections").
@@ -284,30 +295,54 @@ extension Artifact {
     try check(.activeData, info.dataSegmentCount) { (index) throws(ArtifactError) in try info.dataSegment(index).mode }
   }
 
-  private func checkCodeTables(_ info: ModuleInfo) throws(ArtifactError) {
-    var tables = [try trapTable().table]
-    if let map = try addressMap() { tables.append(map.table) }
-    for table in tables {
-      var last: Int64 = -1
-      var end: UInt32 = 0
-      for row in 0..<table.runCount {
-        let text = try table.textOffset(row)
-        guard Int64(text) > last else { throw .damaged(table.kind.section, 0, "run \(row) is out of order") }
-        last = Int64(text)
-        guard try table.index.u32(row * RunTableLayout.indexRow + 4) == end else {
-          throw .damaged(table.kind.section, 0, "run \(row) does not follow the one before")
-        }
-        var cursor = try table.cursor(row: row)
-        end = try table.index.u32((row + 1) * RunTableLayout.indexRow + 4)
-        while let entry = try cursor.next() {
-          guard UInt64(text) + UInt64(entry.codeOffset) < header.text.size else {
-            throw .damaged(table.kind.section, 0, "an entry of run \(row) lies outside the text")
-          }
-          if table.kind == .traps, UInt8(exactly: entry.value).flatMap(TrapCode.init(rawValue:))?.isTrapSite != true {
-            throw .damaged(table.kind.section, 0, "trap code \(entry.value)")
-          }
-        }
+  // Each run is of a piece of code: a function, or one of the others, which stand between and behind the functions.
+  private func checkCodeTable(_ table: RunTable, _ info: ModuleInfo) throws(ArtifactError) {
+    func damaged(_ why: String) -> ArtifactError { .damaged(table.kind.section, 0, why) }
+    var last: Int64 = -1
+    var end: UInt32 = 0
+    var entries: UInt64 = 0
+    // The first function that does not end before the run.
+    var position = 0
+    for row in 0..<table.runCount {
+      let text = try table.textOffset(row)
+      guard Int64(text) > last else { throw damaged("run \(row) is out of order") }
+      last = Int64(text)
+      guard try table.index.u32(row * RunTableLayout.indexRow + 4) == end else {
+        throw damaged("run \(row) does not follow the one before")
       }
+      var limit = header.text.size
+      while position < info.definedFunctionCount {
+        let function = try info.definedFunction(position)
+        let functionEnd = UInt64(function.textOffset) + UInt64(function.size)
+        if functionEnd <= UInt64(text) {
+          position += 1
+          continue
+        }
+        guard function.textOffset >= text else { throw damaged("run \(row) starts within function \(position)") }
+        limit = function.textOffset == text ? functionEnd : UInt64(function.textOffset)
+        break
+      }
+      var cursor = try table.cursor(row: row)
+      end = try table.index.u32((row + 1) * RunTableLayout.indexRow + 4)
+      var previous: Int64 = -1
+      while let entry = try cursor.next() {
+        let place = UInt64(text) + UInt64(entry.codeOffset)
+        // The end of a function's body may be an operator without code.
+        guard place < limit || place == limit && table.kind == .addressMap else {
+          throw damaged("an entry of run \(row) lies outside its code")
+        }
+        guard Int64(entry.codeOffset) > previous else { throw damaged("an entry of run \(row) is out of order") }
+        previous = Int64(entry.codeOffset)
+        if table.kind == .traps, UInt8(exactly: entry.value).flatMap(TrapCode.init(rawValue:))?.isTrapSite != true {
+          throw damaged("trap code \(entry.value)")
+        }
+        if cursor.position % table.interval == 0 { try cursor.checkCheckpoint() }
+        entries += 1
+      }
+    }
+    guard Int(end) == table.runs.count || table.runCount == 0 else { throw damaged("the last run is not the end") }
+    guard entries == table.entryCount else {
+      throw damaged("there are \(entries) entries, and not \(table.entryCount)")
     }
   }
 }

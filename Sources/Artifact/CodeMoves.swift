@@ -27,12 +27,13 @@ public struct CodeMoves: Sendable {
     moves.append(Move(nominalOffset: nominalOffset, size: size, textOffset: textOffset))
   }
 
-  /// Where code went that started at `nominalOffset`; `hint` is where to look first, and then where it was found: rows
+  /// Where code of a size went that started at `nominalOffset`, if it stayed together; `hint` is where to look first, and then where it was found: rows
   /// that ascend are found at once.
-  private func target(_ nominalOffset: UInt32, _ hint: inout Int) -> UInt32? {
+  private func target(_ nominalOffset: UInt32, size: UInt32, _ hint: inout Int) -> UInt32? {
     let offset = UInt64(nominalOffset)
-    if hint >= moves.count || !contains(hint, offset) {
-      if hint + 1 < moves.count && contains(hint + 1, offset) {
+    let size = UInt64(size)
+    if hint >= moves.count || !contains(hint, offset, size) {
+      if hint + 1 < moves.count && contains(hint + 1, offset, size) {
         hint += 1
       } else {
         var low = 0
@@ -42,14 +43,16 @@ public struct CodeMoves: Sendable {
           if moves[middle].nominalOffset <= offset { low = middle + 1 } else { high = middle }
         }
         hint = max(0, low - 1)
-        guard hint < moves.count, contains(hint, offset) else { return nil }
+        guard hint < moves.count, contains(hint, offset, size) else { return nil }
       }
     }
     return UInt32(exactly: moves[hint].textOffset &+ (offset - moves[hint].nominalOffset))
   }
 
-  private func contains(_ index: Int, _ offset: UInt64) -> Bool {
-    offset >= moves[index].nominalOffset && offset - moves[index].nominalOffset < moves[index].size
+  private func contains(_ index: Int, _ offset: UInt64, _ size: UInt64) -> Bool {
+    guard offset >= moves[index].nominalOffset else { return false }
+    let distance = offset - moves[index].nominalOffset
+    return distance < moves[index].size && size <= moves[index].size - distance
   }
 
   /// Rewrites the text offsets in a section, in place; sections that have none stay as they are.
@@ -63,11 +66,14 @@ public struct CodeMoves: Sendable {
     guard let base = bytes.baseAddress else { return }
     let region = unsafe ByteRegion(base: base, count: bytes.count, section: kind)
     var hint = 0
-    func move(_ offset: Int, orNone: Bool = false) throws(ArtifactError) {
+    // A text offset, with the size of the code behind it if there is one.
+    func move(_ offset: Int, hasSize: Bool = true, orNone: Bool = false) throws(ArtifactError) {
       let nominal = try region.u32(offset)
       if orNone && nominal == UInt32.max { return }
-      guard let target = target(nominal, &hint) else {
-        throw region.damaged(offset, "no code at nominal text offset \(hexadecimal(UInt64(nominal)))")
+      let size = hasSize ? try region.u32(offset + 4) : 0
+      guard let target = target(nominal, size: size, &hint) else {
+        let what = hasSize ? "no code of \(size) bytes" : "no code"
+        throw region.damaged(offset, "\(what) at nominal text offset \(hexadecimal(UInt64(nominal)))")
       }
       // In bounds: the four bytes have been read.
       unsafe bytes.storeBytes(of: target.littleEndian, toByteOffset: offset, as: UInt32.self)
@@ -88,7 +94,7 @@ public struct CodeMoves: Sendable {
     case .addressMap, .traps:
       let table = try RunTable(region, kind: kind == .traps ? .traps : .addressMap)
       let index = Int(try region.u32(24))
-      for row in 0..<table.runCount { try move(index + row * RunTableLayout.indexRow) }
+      for row in 0..<table.runCount { try move(index + row * RunTableLayout.indexRow, hasSize: false) }
     default: break
     }
   }

@@ -208,6 +208,17 @@ struct RunCursor: Sendable {
     position = low * table.interval
   }
 
+  /// Checks the checkpoint for what follows the last entry, if there is one: `seek` starts from it.
+  func checkCheckpoint() throws(ArtifactError) {
+    let row = table.kind.checkpointRow
+    let at = (position / table.interval - 1) * row
+    guard at >= 0 && at < checkpoints.count else { return }
+    let expected = table.kind == .traps ? value : try checkpoints.u32(at + 8)
+    guard try checkpoints.u32(at) == codeOffset, try Int(checkpoints.u32(at + 4)) == bitOffset, expected == value else {
+      throw checkpoints.damaged(at, "a checkpoint that is not where its run is")
+    }
+  }
+
   /// The next 64 bits, of which at least 57 are good; zeros past the end.
   private func window() throws(ArtifactError) -> UInt64 {
     try bits.bigEndianWord(bitOffset >> 3) << UInt64(bitOffset & 7)

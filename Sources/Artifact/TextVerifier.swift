@@ -70,7 +70,9 @@ extension Artifact {
 
   /// Checks that the symbols are those of the functions, then of the trampolines, of adapters, with their names,
   /// then of stubs, and of what comes of other objects.
-  func checkSymbols(_ info: ModuleInfo) throws(ArtifactError) {
+  ///
+  /// - Parameter info: the module; nil for linked objects without one.
+  func checkSymbols(_ info: ModuleInfo?) throws(ArtifactError) {
     guard let symbols = try section(.symbols), let strings = try section(.strings), strings.count > 0,
       symbols.count % Int(ELF.symbolSize) == 0, symbols.count > 0
     else { throw .damaged(.symbols, 0, "no symbols") }
@@ -95,13 +97,15 @@ extension Artifact {
       }
       at += Int(ELF.symbolSize)
     }
-    for index in 0..<info.definedFunctionCount {
+    for index in 0..<(info?.definedFunctionCount ?? 0) {
+      guard let info else { break }
       let function = try info.definedFunction(index)
       try check(
         CodeRange(textOffset: function.textOffset, size: function.size),
         "wasm[0]::function[\(info.importedFunctionCount + index)]", continuedBy: "::")
     }
-    for index in 0..<info.typeCount {
+    for index in 0..<(info?.typeCount ?? 0) {
+      guard let info else { break }
       if let range = try info.entryTrampoline(type: index) {
         try check(range, "wasm[0]::trampoline[\(index)]::enter")
       }
@@ -109,8 +113,8 @@ extension Artifact {
         try check(range, "wasm[0]::trampoline[\(index)]::exit")
       }
     }
-    for index in 0..<info.importedFunctionCount {
-      guard let adapter = try info.adapter(importedFunction: index) else { continue }
+    for index in 0..<(info?.importedFunctionCount ?? 0) {
+      guard let adapter = try info?.adapter(importedFunction: index) else { continue }
       try check(adapter.code, "wasm[0]::adapter[\(index)]", continuedBy: "::")
     }
     // Stubs and veneers are known by their symbols only; and so is what other objects have, in an artifact that was
@@ -127,6 +131,8 @@ extension Artifact {
   }
 
   private static let stub = "wasm[0]::stub"
+  /// How all symbols of the wasm module's code begin.
+  private static let modulePrefix = "wasm[0]::"
 
   // Checks symbols of other objects: functions, variables and labels, each in a section that is there, or absolute.
   private func checkForeignSymbols(
@@ -141,9 +147,16 @@ extension Artifact {
       guard place > 0, place < strings.count, try strings.u8(place) != 0 else {
         throw symbols.damaged(at, "a symbol without a name")
       }
+      func damaged(_ why: String) throws(ArtifactError) -> ArtifactError {
+        symbols.damaged(at, "symbol '\(try strings.string(place, strings.length(at: place, limit: 256)))' \(why)")
+      }
+      // Tools, and this check, go by such names.
+      if try strings.hasString(Self.modulePrefix, at: place, continuedBy: "") {
+        throw try damaged("is named like a function of the wasm module, and is none of its own")
+      }
       // Local; without a type, a variable, or a function.
       guard try symbols.u8(at + 4) <= 2, try symbols.u8(at + 5) == 0 else {
-        throw symbols.damaged(at, "a symbol of a kind that does not occur")
+        throw try damaged("is of a kind that does not occur")
       }
       let index = try symbols.u16(at + 6)
       if index == ELF.absoluteIndex { continue }
@@ -152,7 +165,7 @@ extension Artifact {
       guard let kind = sections.first(where: { $0.index == index })?.kind,
         value >= header.extent(of: kind).offset, value <= header.extent(of: kind).end,
         size <= header.extent(of: kind).end - value
-      else { throw symbols.damaged(at, "a symbol that lies in no section of code or data") }
+      else { throw try damaged("lies in no section of code or data, or reaches out of it") }
     }
   }
 

@@ -39,6 +39,8 @@ struct LinkedArtifact: ~Copyable {
     // What the linker reads in place stays until here.
     defer { withExtendedLifetime(objects) {} }
     let inputs = objects.map(\.input)
+    var options = options
+    options.zerosAlignment = Int(SectionKind.bss.alignment(pageSize: 0))
     let linker: Linker
     do throws(LinkError) { linker = try Linker(inputs, options: options) } catch { throw LoadError(error) }
     let module = linker.module
@@ -46,7 +48,9 @@ struct LinkedArtifact: ~Copyable {
     if module == nil && needsModule {
       throw LoadError(
         LinkError(
-          .undefinedSymbol, "none of the objects holds a wasm module; precast compile --emit object makes one that does"
+          .undefinedSymbol,
+          (inputs.count == 1 ? "\(inputs[0].name) holds no wasm module" : "none of the objects holds a wasm module")
+            + "; precast compile --emit object makes one that does"
         ))
     }
     let record = try Self.record(of: module, moduleName, architecture: linker.architecture)
@@ -67,6 +71,9 @@ struct LinkedArtifact: ~Copyable {
       parts.writableInMemory == 0 ? 0 : max(alignment, (parts.writable + alignment - 1) / alignment * alignment)
     sizes[.data] = UInt64(data)
     sizes[.bss] = UInt64(max(0, parts.writableInMemory - data))
+    guard symbolTable.strings.count <= UInt32.max else {
+      throw LoadError(LinkError(.cannotLayOut, "the symbols' names would have more than 4 GiB"))
+    }
     sizes[.symbols] = UInt64(symbolTable.count) * ELF.symbolSize
     sizes[.strings] = UInt64(symbolTable.strings.count)
     let layout = ArtifactLayout(record: record, sizes: sizes)
@@ -112,6 +119,7 @@ struct LinkedArtifact: ~Copyable {
     }
     unsafe symbolTable.write(image, layout, symbols: memory[.symbols], strings: memory[.strings])
     unsafe layout.writeFrame(to: memory.bytes, localSymbols: symbolTable.count)
+    try unsafe Self.check(memory.bytes, module: module == nil ? nil : moduleName)
     options.stepEnded?(.tables)
 
     isBoundToAddress = image.holdsAbsoluteAddresses
@@ -122,6 +130,34 @@ struct LinkedArtifact: ~Copyable {
     }
     self.symbols = symbols
     bytes = memory
+  }
+
+  /// Checks the result as `precast verify` would: an object may be damaged, or be made so that its tables, symbols and unwind
+  /// entries say something else than its code. All that is left to its maker is what the code itself does.
+  @unsafe
+  private static func check(_ file: UnsafeMutableRawBufferPointer, module: String?) throws(LoadError) {
+    guard let base = file.baseAddress else { return }
+    // Of the sums, the one that the first page is read with; all of them are put in later.
+    unsafe ArtifactHeader.fillChecksum(file)
+    do throws(ArtifactError) {
+      // The image stays while this looks at it.
+      let artifact = try unsafe Artifact(ByteRegion(base: base, count: file.count))
+      if module != nil { try artifact.checkStructure() } else { try artifact.checkLinkedCode() }
+    } catch {
+      let place = "\(error.section)+0x\(String(error.offset, radix: 16)): \(error.message)"
+      let message =
+        if error.message.hasPrefix("symbol '") {
+          "an object's symbol is not where its code or data is: \(place)"
+        } else if error.section == SectionKind.ehFrame.name {
+          "the objects' unwind tables do not describe their code: \(place); compile them again, those of a C compiler "
+            + "if need be with -fno-asynchronous-unwind-tables"
+        } else if let module {
+          "\(module): the wasm module is damaged: \(place); make the object again with precast compile --emit object"
+        } else {
+          "an object is damaged: \(place); compile it again"
+        }
+      throw LoadError(LinkError(.damaged, message))
+    }
   }
 
   /// The record of the module's object; for objects without one, one that fits any host of that architecture.

@@ -1,8 +1,8 @@
 // The symbols of linked objects, for whoever looks at the result.
 //
 // All that have a name and a place. All are local: nothing links against a finished artifact. A wasm module's come first
-// and in the order that its own artifact would have them: functions, trampolines, adapters, stubs. In its object they
-// stand in the order of the text. Islands of veneers count as stubs; whatever other objects have follows.
+// and in the order that its own artifact would have them: functions, trampolines, adapters, stubs, each in the order of
+// the text. Islands of veneers count as stubs; whatever other objects have follows.
 
 import Glibc
 import PrecastArtifact
@@ -39,20 +39,49 @@ struct LinkedSymbolTable {
   /// The symbols of a link.
   init(_ linker: borrowing Linker) {
     rows.reserveCapacity(linker.symbolCount + linker.islands.count)
+    let sizes = linker.sizes
     // Functions, of which there are many, at once; of the others the numbers.
     var others = [[Int]](repeating: [], count: Group.allCases.count)
+    var end = 0
+    var isSorted = true
     for number in 0..<linker.symbolCount {
       // Empty names are of sections and the like.
       let name = linker.symbolName(number)
       guard name.count > 0 else { continue }
-      let group = Group(name)
-      if group == .function { append(number, name) } else { others[group.rawValue].append(number) }
+      let symbol = linker.symbol(number)
+      switch symbol.part {
+      case .readOnly where sizes.readOnly == 0, .writable where sizes.writableInMemory == 0:
+        // In an empty section, which an artifact has not.
+        continue
+      default: break
+      }
+      let group = linker.isOfModule(number) ? Group(name) : .other
+      if group == .function {
+        if symbol.offset < end { isSorted = false }
+        end = symbol.offset
+        append(number, name)
+      } else {
+        others[group.rawValue].append(number)
+      }
+    }
+    // `ld -r` may have brought the module's into another order.
+    if !isSorted {
+      let offsets = rows.map { linker.symbol($0.number).offset }
+      let sorted = rows.indices.sorted { (offsets[$0], $0) < (offsets[$1], $1) }
+      rows = sorted.map { rows[$0] }
     }
     for group in Group.allCases {
+      if group != .other { Self.sort(&others[group.rawValue], linker) }
       for number in others[group.rawValue] { append(number, linker.symbolName(number)) }
       guard group == .stub else { continue }
       for island in linker.islands.indices { append(-1 - island, Array("wasm[0]::stub::veneers".utf8)) }
     }
+  }
+
+  /// Sorts symbols by where their code is.
+  private static func sort(_ numbers: inout [Int], _ linker: borrowing Linker) {
+    let offsets = numbers.map { linker.symbol($0).offset }
+    numbers = numbers.indices.sorted { (offsets[$0], $0) < (offsets[$1], $1) }.map { numbers[$0] }
   }
 
   /// What a symbol is of, in the order that groups have.
@@ -102,7 +131,8 @@ struct LinkedSymbolTable {
       var type: UInt8 = 0
       if row.number < 0 {
         let island = image.islands[-1 - row.number]
-        (header, value, size, type) = (headers[0], UInt64(text + island.lowerBound), UInt64(island.count), 2)
+        (header, value, size) = (headers[0], UInt64(text + island.lowerBound), UInt64(island.count))
+        type = ELF.symbolLocalFunction
       } else {
         let symbol = image.symbol(row.number)
         value = UInt64(bitPattern: Int64(symbol.offset &+ text))
@@ -112,11 +142,12 @@ struct LinkedSymbolTable {
         case .readOnly: header = headers[1]
         case .writable: header = value < data.end || headers[3] == 0 ? headers[2] : headers[3]
         case .absolute:
-          // SHN_ABS: the value is the address.
-          header = 0xFFF1
+          // The value is the address.
+          header = ELF.absoluteIndex
           value = UInt64(bitPattern: Int64(symbol.offset))
         }
-        type = symbol.isFunction ? 2 : symbol.size > 0 ? 1 : 0
+        // STT_OBJECT is 1, STT_NOTYPE 0.
+        type = symbol.isFunction ? ELF.symbolLocalFunction : symbol.size > 0 ? 1 : 0
       }
       let at = (position + 1) * Int(ELF.symbolSize)
       guard at + Int(ELF.symbolSize) <= symbols.count else { return }
