@@ -66,10 +66,12 @@ public struct ArtifactSummary: Sendable {
     let names = try artifact.names()
     moduleName = try names?.moduleName()
     func count(_ name: String, _ count: Int) { counts.append((name, UInt64(count))) }
+    let bound = try info.boundImportCount
     count("types", info.typeCount)
-    count("imports", info.importCount)
+    count("imports", info.importCount - bound)
+    if bound > 0 { count("bound imports", bound) }
     count("exports", info.exportCount)
-    count("imported functions", info.importedFunctionCount)
+    count("imported functions", info.importedFunctionCount - bound)
     count("functions", info.definedFunctionCount)
     count("tables", info.tableCount)
     count("memories", info.memoryCount)

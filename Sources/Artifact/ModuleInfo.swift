@@ -328,6 +328,16 @@ public struct ModuleInfo: Sendable {
     }
   }
 
+  /// How many imported functions are bound to symbols; takes time in proportion to the imported functions.
+  public var boundImportCount: Int {
+    get throws(ArtifactError) {
+      var count = 0
+      for index in 0..<importedFunctionCount where try code(row(.importedFunctions, index) + 4) != nil { count += 1 }
+      // Each is an import; a damaged table could say otherwise.
+      return min(count, importCount)
+    }
+  }
+
   /// The function that the module defines as number `index`, counted without the imported ones.
   public func definedFunction(_ index: Int) throws(ArtifactError) -> FunctionInfo {
     let row = try row(.functions, index)

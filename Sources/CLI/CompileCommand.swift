@@ -132,7 +132,8 @@ struct CompileCommand: ParsableCommand {
     switch FileKind(wasm) {
     case .wasm: return wasm
     case .elf: throw Failure("\(input): this is an ELF file, not a wasm module; is it compiled already?")
-    case .other: throw Failure("\(input): this is no wasm module; it does not start with \\0asm")
+    case .archive, .bitcode, .other:
+      throw Failure("\(input): this is no wasm module; it does not start with \\0asm")
     }
   }
 }

@@ -10,6 +10,10 @@ import PrecastWasm
 enum FileKind: Equatable {
   case wasm
   case elf
+  /// Of objects (`ar`).
+  case archive
+  /// LLVM's, in place of an object.
+  case bitcode
   case other
 
   /// Tells from the first bytes, of which four are enough.
@@ -17,12 +21,26 @@ enum FileKind: Equatable {
     switch magic.prefix(4) {
     case [0x00, 0x61, 0x73, 0x6D]: self = .wasm
     case [0x7F, 0x45, 0x4C, 0x46]: self = .elf
+    // `!<arch>` and `!<thin>`.
+    case [0x21, 0x3C, 0x61, 0x72], [0x21, 0x3C, 0x74, 0x68]: self = .archive
+    // As it is, and in its wrapper.
+    case [0x42, 0x43, 0xC0, 0xDE], [0xDE, 0xC0, 0x17, 0x0B]: self = .bitcode
     default: self = .other
     }
   }
 
   /// Tells from a file that has been read.
   init(_ contents: WasmBinary) { self.init(magic: contents.bytes(0..<min(4, contents.count))) }
+
+  /// What a file is that is none of what was wanted, and what to do, where there is something to do.
+  var hint: String? {
+    switch self {
+    case .archive:
+      "this is an archive of objects; take those that are needed out of it (ar x), and give them to precast link"
+    case .bitcode: "this is LLVM bitcode, no machine code; compile it without -flto"
+    case .wasm, .elf, .other: nil
+    }
+  }
 }
 
 /// A file that is open for reading; closed when it goes.
@@ -35,11 +53,13 @@ struct InputFile: ~Copyable {
   let size: Int
   /// Whether it has a size and a place to read from, unlike a pipe.
   let isRegular: Bool
+  private let isPipe: Bool
 
-  /// Opens a file; a directory is refused.
+  /// Opens a file; a directory is refused. A pipe is not waited for here: who opens the other end of one that has a name
+  /// may never come.
   init(path: String) throws(Failure) {
     if path.isEmpty { throw Failure("the name of a file is empty", code: Exit.usage) }
-    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw .system(errno, path) }
     var status = stat()
     let problem = unsafe fstat(descriptor, &status) != 0 ? errno : status.st_mode & S_IFMT == S_IFDIR ? EISDIR : 0
@@ -49,6 +69,7 @@ struct InputFile: ~Copyable {
     }
     self.path = path
     self.descriptor = descriptor
+    isPipe = status.st_mode & S_IFMT == S_IFIFO
     isRegular = status.st_mode & S_IFMT == S_IFREG
     size = isRegular ? Int(status.st_size) : 0
   }
@@ -91,6 +112,7 @@ struct InputFile: ~Copyable {
   /// after four bytes, and no kind may have more than `mostBytes`.
   func contents(ifOneOf kinds: [FileKind]) throws(Failure) -> WasmBinary {
     var bytes = ByteStore()
+    try waitForWriter(&bytes)
     try read(into: &bytes, upTo: 4)
     if !kinds.contains(FileKind(magic: bytes.prefix(4))) { return WasmBinary(bytes.prefix(4)) }
     if size > Self.mostBytes { throw tooLarge }
@@ -127,6 +149,19 @@ struct InputFile: ~Copyable {
 
   private var tooLarge: Failure { Failure("\(path): larger than \(Self.mostBytes) bytes") }
   private var noMemory: Failure { Failure("\(path): there is not enough memory to read it") }
+
+  /// Lets reads wait from now on; of a pipe only if there is somebody to wait for.
+  private func waitForWriter(_ bytes: inout ByteStore) throws(Failure) {
+    if isRegular { return }
+    if isPipe {
+      // The end of the file, where nobody has the other end open; nothing yet, where somebody has.
+      guard bytes.reserve(4) else { throw noMemory }
+      let count = unsafe bytes.withFree { space in unsafe Glibc.read(descriptor, space.baseAddress, 4) }
+      if count == 0 { throw Failure("\(path): this is a pipe that nobody writes to") }
+      if count > 0 { bytes.count += count }
+    }
+    guard fcntl(descriptor, F_SETFL, 0) == 0 else { throw .system(errno, path) }
+  }
 
   /// Appends what comes next, until there are `limit` bytes or no more come.
   private func read(into bytes: inout ByteStore, upTo limit: Int) throws(Failure) {

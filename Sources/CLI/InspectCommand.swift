@@ -4,17 +4,20 @@ import PrecastArtifact
 struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "inspect",
-    abstract: "Show what is in an artifact: target, settings, sections, counts, the largest functions.",
+    abstract: "Show what is in an artifact or a wasm module's object: target, settings, sections, counts.",
     discussion: """
       With --section, --functions or --disassemble, that is shown instead. Offsets are hexadecimal, sizes decimal; in \
       JSON all numbers are decimal.
 
-      Of a file that cannot be loaded here (another version's artifact, a damaged one, another runtime's, any ELF file) \
+      Of an object (precast compile --emit object) it shows the same where it can, and which imports are bound to which \
+      symbols; its code is for objdump -dr.
+
+      Of a file that cannot be loaded here (another version's artifact, a damaged one, another runtime's, a C compiler's object, any ELF file) \
       it says why, what to do, and what the file consists of. The exit code is then 1, but 0 for an artifact that is \
       sound and of another version.
       """)
 
-  @Argument(help: ArgumentHelp("The artifact.", valueName: "file.cwasm"))
+  @Argument(help: ArgumentHelp("The artifact or object.", valueName: "file.cwasm"))
   var file: String
 
   @Option(

@@ -29,8 +29,7 @@ struct Inspector {
     if input.size > 256 << 20 { try VerifyCommand.checkStart(of: input) }
     let contents = try input.contents(ifOneOf: [.elf])
     if FileKind(contents) != .elf {
-      let hint = FileKind(contents) == .wasm ? "a wasm module; compile it first" : "no artifact"
-      throw Failure("\(path): this is \(hint)")
+      throw Failure("\(path): \(VerifyCommand.hint(FileKind(contents)))")
     }
     try unsafe contents.withUnsafeBytes { bytes throws in
       guard let base = bytes.baseAddress else { return }

@@ -5,11 +5,12 @@ import Precast
 struct RunCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "run",
-    abstract: "Run a wasm module or an artifact.",
+    abstract: "Run a wasm module, an artifact or an object.",
     usage: "precast run [<options>] <file> [<guest-arguments> ...]",
     discussion: """
       Options come before FILE; everything after it goes to the guest untouched, --help included. Whether FILE is wasm \
-      (which is compiled, and kept in the cache for the next time) or an artifact (which is loaded) is told by its content.
+      (which is compiled, and kept in the cache for the next time), an artifact (which is loaded) or a wasm module's object \
+      (which is linked by itself, in memory, and loaded) is told by its content.
 
       Of a command, _start is called; of a reactor, _initialize, and then what --invoke names. With --invoke, the words \
       after FILE are the export's arguments: integers in decimal or hexadecimal, floats also as inf and nan; results \
@@ -53,7 +54,7 @@ struct RunCommand: ParsableCommand {
     ))
   var profile: String?
 
-  @Argument(help: ArgumentHelp("The wasm module or artifact.", valueName: "file"))
+  @Argument(help: ArgumentHelp("The wasm module, artifact or object.", valueName: "file"))
   var file: String
 
   func validate() throws {

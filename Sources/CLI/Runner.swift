@@ -28,6 +28,8 @@ struct Runner {
       return Exit.trap
     } catch let failure as Failure {
       throw failure
+    } catch let error as LoadError where error.kind == .cannotLink {
+      throw Failure(linking: error)
     } catch {
       throw Failure("\(options.file): \(error)")
     }
@@ -41,6 +43,7 @@ struct Runner {
     configuration.verifiesArtifacts = options.verify
     configuration.announcesToDebuggers = options.debug
     configuration.profiling = options.profile ?? .none
+    warnOfProfile()
     let cache = kind == .elf || !options.usesCache ? nil : try CacheFront.open()
     // A hit is counted at once; after a compilation, which took longer than that, clean-up gets some time.
     defer { cache?.finish(within: .milliseconds(cache?.missCount == 0 ? 0 : 250)) }
@@ -106,17 +109,12 @@ struct Runner {
       }
     case .elf:
       try checkName()
-      // ET_REL: linked here, by itself.
-      if try file.start(18).suffix(2) == [1, 0] {
-        return try timings.measure("link") { () throws -> Module in
-          try Module(engine: engine, linking: [LinkableObject(contentsOfFile: options.file)])
-        }
-      }
+      if Self.isObject(try file.start(18)) { return try link(file.contents(ifOneOf: [.elf]), engine, &timings) }
       return try timings.measure("load") { () throws(LoadError) -> Module in
         try Module(engine: engine, deserializeFile: file.descriptor)
       }
-    case .other:
-      if file.isRegular { throw Failure("\(options.file): neither a wasm module nor an artifact") }
+    case .archive, .bitcode, .other:
+      if file.isRegular { throw noModule(kind) }
     }
     // A pipe: what it is shows once all of it is here.
     let contents = try file.contents(ifOneOf: [.wasm, .elf])
@@ -127,12 +125,37 @@ struct Runner {
       }
     case .elf:
       try checkName()
+      if Self.isObject(contents.bytes(0..<min(18, contents.count))) { return try link(contents, engine, &timings) }
       return try timings.measure("load") { () throws(LoadError) -> Module in
         try Module(engine: engine, deserialize: contents.bytes(0..<contents.count))
       }
-    case .other:
-      throw Failure("\(options.file): neither a wasm module nor an artifact")
+    case .archive, .bitcode, .other:
+      throw noModule(FileKind(contents))
     }
+  }
+
+  private func noModule(_ kind: FileKind) -> Failure {
+    Failure("\(options.file): \(kind.hint ?? "neither a wasm module nor an artifact")")
+  }
+
+  /// Whether an ELF file that starts so is an object: `e_type` is `ET_REL`.
+  private static func isObject(_ start: [UInt8]) -> Bool { start.count == 18 && start.suffix(2) == [1, 0] }
+
+  /// A module from an object that needs no other.
+  private func link(_ contents: WasmBinary, _ engine: Engine, _ timings: inout Timings) throws -> Module {
+    let object = LinkableObject(contents.bytes(0..<contents.count), name: options.file)
+    return try timings.measure("link") { () throws(LoadError) -> Module in
+      try Module(engine: engine, linking: [object])
+    }
+  }
+
+  /// Says that a wish for a profiler's file, in the environment, is none that can be fulfilled.
+  private func warnOfProfile() {
+    guard options.profile == nil, let value = unsafe getenv("PRECAST_PROFILE") else { return }
+    let name = unsafe String(cString: value)
+    if name.isEmpty || name == ProfilingStrategy.none.rawValue || ProfilingStrategy(name: name) != nil { return }
+    let wrong = "PRECAST_PROFILE is perfmap or jitdump, not '\(name.printable)'"
+    Terminal.note("precast: warning: \(wrong); nothing is written for profilers\n")
   }
 
   /// Times a step that is a load if the cache has the module, and a compilation if it has not.

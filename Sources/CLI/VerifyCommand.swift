@@ -35,6 +35,11 @@ struct VerifyCommand: ParsableCommand {
     if isAnyBad { throw Failure("") }
   }
 
+  /// What to say of a file that is no ELF file.
+  static func hint(_ kind: FileKind) -> String {
+    kind == .wasm ? "this is a wasm module; compile it first" : kind.hint ?? "this is no artifact"
+  }
+
   /// Refuses by its first page what is no artifact, or one of another size: all of a file that is none may be large.
   static func checkStart(of input: borrowing InputFile) throws(Failure) {
     let start = try input.start(ArtifactHeader.size)
@@ -61,11 +66,8 @@ struct VerifyCommand: ParsableCommand {
     let input = try InputFile(path: path)
     try checkStart(of: input)
     let contents = try input.contents(ifOneOf: [.elf])
-    switch FileKind(contents) {
-    case .elf: break
-    case .wasm: throw Failure("\(path): this is a wasm module; compile it first")
-    case .other: throw Failure("\(path): this is no artifact")
-    }
+    let kind = FileKind(contents)
+    guard kind == .elf else { throw Failure("\(path): \(hint(kind))") }
     return try unsafe contents.withUnsafeBytes { bytes throws in
       guard let base = bytes.baseAddress else { throw Failure("\(path): the file is empty") }
       // The bytes outlive what is made from them: all of it ends in this call.

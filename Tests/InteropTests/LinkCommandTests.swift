@@ -3,6 +3,8 @@
 #if arch(x86_64)
 
   import Foundation
+  import Precast
+  import PrecastLoader
   import TestSupport
   import Testing
 
@@ -214,6 +216,147 @@
       #expect(try Command.error("link", "isqrt.c", "-o", "no.cwasm", in: folder).contains("isqrt.c"))
       #expect(try Command.error("link", "absent.o", "-o", "no.cwasm", in: folder).contains("absent.o"))
       #expect(!FileManager.default.fileExists(atPath: folder.file("no.cwasm")))
+    }
+
+    /// Changes an object by `objcopy`, which is there where gcc is.
+    private func change(_ object: String, _ options: [String], to name: String, in folder: TemporaryDirectory) throws {
+      try run("objcopy", options + [object, name], in: folder.path)
+    }
+
+    @Test("an object that was changed is linked only if its tables, symbols and code still fit one another")
+    func changedObjects() throws {
+      let folder = try folder()
+      try compile(Self.bindings, in: folder)
+      try folder.compileC(["gcc", "-O2"], "isqrt.c", "limits.c")
+      func error(_ options: String...) throws -> String {
+        try change("shop.o", options, to: "changed.o", in: folder)
+        let error = try Command.error("link", "changed.o", "isqrt.o", "limits.o", "-o", "no.cwasm", in: folder)
+        #expect(!FileManager.default.fileExists(atPath: folder.file("no.cwasm")))
+        return error
+      }
+      #expect(try error("--remove-section=.wasmtime.traps").contains("changed.o: "))
+      #expect(try error("--remove-section=.wasmtime.traps").contains(".wasmtime.traps+0x0: the section is missing"))
+      #expect(try error("--remove-section=.wasmtime.info").contains("a wasm module without its tables"))
+      #expect(try error("--remove-section=.wasmtime.engine").contains("a wasm module without its tables"))
+      let symbols = try run("nm", ["shop.o"], in: folder.path).split(separator: "\n").compactMap { line in
+        line.firstRange(of: "wasm[0]::").map { String(line[$0.lowerBound...]) }
+      }
+      let function = try #require(symbols.first { $0.hasPrefix("wasm[0]::function[") })
+      let adapter = try #require(symbols.first { $0.hasPrefix("wasm[0]::adapter[") })
+      for (old, new) in [(function, "other"), (adapter, "wasm[0]::function[77]::x"), (function, adapter)] {
+        let message = try error("--redefine-sym", "\(old)=\(new)")
+        #expect(message.contains(/changed\.o: the wasm module is damaged.*\.symtab\+0x/), "\(old) \(new): \(message)")
+      }
+      // What says nothing of the code may go.
+      try change(
+        "shop.o", ["--remove-section=.wasmtime.addrmap", "--remove-section=.name.wasm"], to: "less.o", in: folder)
+      try Command.run("link", "less.o", "isqrt.o", "limits.o", "-o", "less.cwasm", in: folder)
+      #expect(try Command.run("run", "--invoke", "hypotenuse", "less.cwasm", "3", "4", in: folder) == "5\n")
+      try Command.run("verify", "less.cwasm", in: folder)
+    }
+
+    @Test("symbols of other objects that pretend to be the module's, or reach out of their sections, are errors")
+    func oddSymbols() throws {
+      let folder = try folder()
+      try compile(Self.bindings, in: folder)
+      try folder.compileC(["gcc", "-O2"], "isqrt.c", "limits.c")
+      func error(_ text: String) throws -> String {
+        try folder.write("odd.s", text + "\n.section .note.GNU-stack,\"\",@progbits\n")
+        try run("gcc", ["-c", "odd.s"], in: folder.path)
+        return try Command.error("link", "shop.o", "isqrt.o", "limits.o", "odd.o", "-o", "no.cwasm", in: folder)
+      }
+      let name = "\"wasm[0]::function[2]::shop\""
+      #expect(
+        try error(".text\n.globl \(name)\n.type \(name), @function\n\(name): ret\n.size \(name), 1\n").contains(
+          "symbol 'wasm[0]::function[2]::shop' is named like a function of the wasm module"))
+      #expect(
+        try error(".text\n.globl odd\n.type odd, @function\nodd: ret\n.size odd, 100000\n").contains(
+          "symbol 'odd' lies in no section of code or data, or reaches out of it"))
+      #expect(
+        try error(".data\n.globl odd\n.type odd, @object\nodd: .quad 1\n.size odd, 0x7fffffffffffffff\n").contains(
+          "symbol 'odd' lies in no section"))
+    }
+
+    @Test("code that the system's linker put right behind the module's runs, at every level of optimisation")
+    func joinedWithoutAlignment() throws {
+      for options in [["-O0"], ["-Os"], ["-O2", "-falign-functions=64"]] {
+        let folder = try folder()
+        try compile(Self.bindings, in: folder)
+        try folder.compileC(["gcc"] + options, "isqrt.c", "limits.c")
+        // An odd number of bytes behind the module, and C behind that.
+        try folder.write("odd.s", ".text\n.globl one\n.type one, @function\none: ret\n.size one, .-one\n")
+        try run("gcc", ["-c", "odd.s"], in: folder.path)
+        try run("ld", ["-r", "shop.o", "odd.o", "isqrt.o", "limits.o", "-o", "all.o"], in: folder.path)
+        try Command.run("link", "all.o", "-o", "shop.cwasm", in: folder)
+        #expect(
+          try Command.run("run", "--invoke", "hypotenuse", "shop.cwasm", "30000", "40000", in: folder) == "50000\n")
+        #expect(try Command.run("run", "--invoke", "visits", "shop.cwasm", in: folder) == "2\n")
+        try Command.run("verify", "shop.cwasm", in: folder)
+      }
+    }
+
+    @Test("an import is bound to a function, not to data and not to a number")
+    func boundToData() throws {
+      let folder = try folder()
+      try compile(Self.bindings, in: folder)
+      try folder.compileC(["gcc", "-O2"], "limits.c")
+      func error(_ text: String) throws -> String {
+        try folder.write("data.s", ".text\n.globl visits, isqrt\nvisits: ret\n\(text)\n")
+        try run("gcc", ["-c", "data.s"], in: folder.path)
+        return try Command.error("link", "shop.o", "data.o", "limits.o", "-o", "no.cwasm", in: folder)
+      }
+      let call =
+        #/shop\.o: \.text\+0x[0-9a-f]+ \(wasm\[0\]::adapter\[0\]::isqrt\): calls symbol 'isqrt', which is (.*)/#
+      for (text, what) in [(".data\nisqrt: .quad 1", "data"), (".set isqrt, 0x1000", "a number")] {
+        let message = try error(text)
+        #expect(message.firstMatch(of: call)?.1 == "\(what) in data.o; bind the import to a function", "\(message)")
+      }
+    }
+
+    @Test("unwind entries with a personality, as C++ has them, stand beside the module's")
+    func personality() throws {
+      let folder = try folder()
+      try compile(Self.bindings, in: folder)
+      try folder.compileC(["gcc", "-O2"], "isqrt.c", "limits.c")
+      // As g++ would, without the library that goes with it.
+      try folder.write(
+        "p.s",
+        """
+        .text
+        .globl personality, guarded
+        .type personality, @function
+        personality: mov $8, %eax
+        ret
+        .type guarded, @function
+        guarded:
+        .cfi_startproc
+        .cfi_personality 0x1b, personality
+        ret
+        .cfi_endproc
+        .size guarded, .-guarded
+        .section .note.GNU-stack,"",@progbits
+
+        """)
+      try run("gcc", ["-c", "p.s"], in: folder.path)
+      try Command.run("link", "shop.o", "isqrt.o", "limits.o", "p.o", "-o", "shop.cwasm", in: folder)
+      try Command.run("verify", "shop.cwasm", in: folder)
+      #expect(try run("readelf", ["-wf", "shop.cwasm"], in: folder.path).contains("\"zPR\""))
+    }
+
+    @Test("an object of another machine is told by its machine")
+    func anotherMachine() throws {
+      guard findTool("aarch64-linux-gnu-gcc") != nil else { return }
+      let folder = try folder()
+      try compile(Self.bindings, in: folder)
+      try run("aarch64-linux-gnu-gcc", ["-c", "-O1", "-ffreestanding", "limits.c", "-o", "arm.o"], in: folder.path)
+      #expect(
+        try Command.error("link", "shop.o", "arm.o", "-o", "no.cwasm", in: folder)
+          == "arm.o is for AArch64, shop.o for x86-64")
+      #expect(
+        try Command.error("run", "arm.o", in: folder) == "arm.o was built for AArch64, and this is x86-64")
+      let object = LinkableObject([UInt8](try Data(contentsOf: folder.appending("arm.o"))), name: "arm.o")
+      let error = #expect(throws: LoadError.self) { try LoadedObjects([object]) }
+      #expect(error?.kind == .cannotLink && error?.message == "arm.o was built for AArch64, and this is x86-64")
     }
 
     @Test("what cannot be bound is told with the import's name")

@@ -4,6 +4,8 @@
 // taken, one that says what helps, then what the record says as far as it can be read, and the outline of the ELF file
 // with each section that has one of our names marked as such.
 
+import PrecastMachineCode
+
 /// Explains a file that is not an artifact, or not one for this version, or a broken one.
 public struct ArtifactExplanation: Sendable {
   /// What the file is.
@@ -15,6 +17,8 @@ public struct ArtifactExplanation: Sendable {
     case damaged
     /// An artifact of another runtime: its sections have the family's names, but it has none of our records.
     case otherRuntime
+    /// An object, `ET_REL`: a wasm module's or a C compiler's.
+    case object
     /// Some other ELF file.
     case otherELF
     /// Not even the header of an ELF file is there.
@@ -54,7 +58,12 @@ public struct ArtifactExplanation: Sendable {
         advice = "get another copy of the file"
         return
       }
-      if outline.index(ofSection: SectionKind.engine.name) != nil {
+      if outline.isLinkable {
+        finding = .object
+        reason = "an object, not linked yet; precast link makes an artifact of a wasm module's object and others"
+        advice =
+          "link it: precast link MODULE.o OTHER.o -o OUT.cwasm, where MODULE.o is made by precast compile --emit object"
+      } else if outline.index(ofSection: SectionKind.engine.name) != nil {
         finding = .otherRuntime
         // ELFOSABI_WASMTIME, which that runtime has given itself.
         reason =
@@ -197,6 +206,12 @@ public struct ArtifactExplanation: Sendable {
 }
 
 extension ElfOutline {
+  /// Whether it is an object for a machine that objects are linked for.
+  fileprivate var isLinkable: Bool {
+    type == ELF.typeRelocatable && is64Bit && isLittleEndian
+      && UInt8(exactly: machine).flatMap(Architecture.init(rawValue:)) != nil
+  }
+
   /// Class, byte order, type and machine, in words.
   var kind: String {
     let types: [UInt16: String] = [

@@ -74,9 +74,11 @@ public struct ObjectDescription: Sendable {
       let section = others[row].section
       return [.offset(section.offset), .number(section.size), .text(others[row].name)]
     }
+    // Those that are bound to symbols have a table of their own.
+    let bound = try info.boundImportCount
     let counts = [
-      ("types", info.typeCount), ("imports", info.importCount), ("exports", info.exportCount),
-      ("imported functions", info.importedFunctionCount), ("functions", info.definedFunctionCount),
+      ("types", info.typeCount), ("imports", info.importCount - bound), ("exports", info.exportCount),
+      ("imported functions", info.importedFunctionCount - bound), ("functions", info.definedFunctionCount),
       ("tables", info.tableCount), ("memories", info.memoryCount), ("globals", info.globalCount),
     ]
     for (name, count) in counts { report.field(name, .number(count)) }
