@@ -150,7 +150,7 @@ let package = Package(
       name: "RuntimeTests",
       dependencies: [
         "Precast", "PrecastArtifactWriter", "PrecastCompiler", "CPrecastHost", "PrecastEmulator",
-        "PrecastEmulatedRuntime",
+        "PrecastEmulatedRuntime", "TestSupport",
       ],
       path: "Tests/RuntimeTests"),
     .testTarget(
@@ -190,6 +190,6 @@ let package = Package(
         "CPrecastHost", "precast", "debug-host",
       ],
       path: "Tests/DebugInfoTests"),
-    .testTarget(name: "CLITests", dependencies: ["precast"], path: "Tests/CLITests"),
+    .testTarget(name: "CLITests", dependencies: ["precast", "TestSupport"], path: "Tests/CLITests"),
   ]
 )

@@ -1,6 +1,7 @@
 // CRC-32C is what everybody else computes under that name, by instruction and by table.
 
 import CPrecastHost
+import TestSupport
 import Testing
 
 @Suite struct ChecksumTests {
@@ -23,7 +24,7 @@ import Testing
   }
 
   @Test func instructionAndTableAgreeAtEverySizeAndPlace() {
-    var generator = SystemRandomNumberGenerator()
+    var generator = Random(seed: 26)
     let bytes = (0..<5000).map { _ in UInt8.random(in: 0...255, using: &generator) }
     bytes.withUnsafeBytes { buffer in
       for start in 0..<17 {

@@ -2,6 +2,7 @@
 // two streams, files and an exit code, so that is what the tests look at.
 
 import Foundation
+import TestSupport
 import Testing
 
 /// What a process left behind.
@@ -53,8 +54,12 @@ enum Command {
     process.standardInput = try FileHandle(forReadingFrom: files.0)
     process.standardOutput = try FileHandle(forWritingTo: files.1)
     process.standardError = try FileHandle(forWritingTo: files.2)
+    let start = Date()
     try process.run()
     process.waitUntilExit()
+    if process.terminationStatus == 0, arguments.first == "compile" || arguments.first == "link" {
+      try folder.expectNoRelocations(since: start)
+    }
     let outcome = Outcome(
       status: process.terminationStatus,
       signal: process.terminationReason == .uncaughtSignal ? process.terminationStatus : nil,
@@ -110,6 +115,18 @@ final class Folder {
   func exists(_ name: String) -> Bool { FileManager.default.fileExists(atPath: self[name]) }
   /// All names in the folder, hidden ones included.
   var names: [String] { ((try? FileManager.default.contentsOfDirectory(atPath: url.path)) ?? []).sorted() }
+
+  /// Checks that artifacts made since then have no relocation of any kind.
+  func expectNoRelocations(since start: Date) throws {
+    for name in names where name.hasSuffix(".cwasm") {
+      let file = url.appendingPathComponent(name)
+      // Files' times are those of the last tick of a clock.
+      guard let date = try file.resourceValues(forKeys: [.contentModificationDateKey]).contentModificationDate,
+        date > start.addingTimeInterval(-0.02)
+      else { continue }
+      #expect(relocations(inArtifact: try Data(contentsOf: file)) == [], "\(name)")
+    }
+  }
 
   /// Copies a module of `TestData/Command` here.
   func add(_ name: String, as other: String? = nil) throws {

@@ -70,7 +70,10 @@ final class TestCache: Sendable {
 
   /// An engine of its own, so that nothing is found in memory.
   func module(_ wasm: [UInt8], settings: CompilerSettings = .native) throws -> Module {
-    try Module(engine: Engine(cache: cache), wasm: wasm, settings: settings)
+    let module = try Module(engine: Engine(cache: cache), wasm: wasm, settings: settings)
+    // Among other things, that there is no section with relocations.
+    try module.artifact.artifact.checkSectionHeaders()
+    return module
   }
 
   /// What happened so far, in this process.

@@ -6,6 +6,8 @@ import PrecastArtifact
 import PrecastArtifactWriter
 import PrecastMachineCode
 import PrecastWasm
+import TestSupport
+import Testing
 
 /// A module of functions (i64, i64) -> i64 with the test code as what they were compiled to.
 enum TestArtifact {
@@ -71,7 +73,9 @@ enum TestArtifact {
 
   /// The artifact's bytes. Each function's only entry in the address map is its first instruction.
   static func make(data: [UInt8] = data, settings: CompilerSettings = CompilerSettings()) throws -> [UInt8] {
-    try withInput(data: data, settings: settings) { try ArtifactWriter.bytes($0) }
+    let bytes = try withInput(data: data, settings: settings) { try ArtifactWriter.bytes($0) }
+    #expect(relocations(inArtifact: bytes) == [])
+    return bytes
   }
 
   /// The artifact in a new file, whose path is given to `body` and which is gone afterwards.
@@ -79,6 +83,7 @@ enum TestArtifact {
     let path = NSTemporaryDirectory() + "/precast-loader-\(UUID().uuidString).cwasm"
     defer { unlink(path) }
     try withInput(data: data, settings: CompilerSettings()) { try ArtifactWriter.write($0, toFile: path) }
+    #expect(try relocations(inArtifact: Data(contentsOf: URL(fileURLWithPath: path))) == [])
     return try body(path)
   }
 
