@@ -3,20 +3,38 @@
 // Any change of the format, of the generated code or of the report shows here, so that nobody makes one unawares. When a
 // change is meant, `make golden` writes the files anew (`PRECAST_UPDATE_GOLDEN=1` with these tests), for a look at the
 // difference before it is committed. Each module stands beside its golden files as text and as the binary made from it.
+// Those of `NAME.aarch64` are made of the module NAME for AArch64.
 
 import Foundation
+import PrecastArtifact
+import PrecastMachineCode
 import TestSupport
 import Testing
 
 @Suite struct GoldenTests {
   static let folder = Repository.testData.appending(path: "Golden")
   static let names = ["empty", "fib", "linked", "worked"]
+  /// The artifacts, by the names of their files without the last suffix: of each module for x86-64, of some for AArch64.
+  static let artifacts = names + ["fib.aarch64", "linked.aarch64"]
+
+  /// The module that a golden artifact is made of.
+  static func module(of artifact: String) -> URL {
+    folder.appending(path: "\(artifact.prefix { $0 != "." }).wasm")
+  }
+
+  /// What it is compiled for. The larger one for AArch64 has landing pads.
+  static func settings(of artifact: String) -> CompilerSettings {
+    var settings = CompilerSettings()
+    settings.architecture = artifact.hasSuffix(".aarch64") ? .aarch64 : .x86_64
+    if artifact == "linked.aarch64" { settings.cpuFeatures = .bti }
+    return settings
+  }
   static let isUpdating = Repository.environment("PRECAST_UPDATE_GOLDEN") != nil
 
-  @Test("The artifact's bytes are the golden ones", arguments: names)
+  @Test("The artifact's bytes are the golden ones", arguments: artifacts)
   func bytes(name: String) throws {
     let path = try RealPath()
-    let artifact = try path.compile(wasm: Self.folder.appending(path: "\(name).wasm"))
+    let artifact = try path.compile(wasm: Self.module(of: name), settings: Self.settings(of: name))
     let golden = Self.folder.appending(path: "\(name).cwasm")
     let made = try Data(contentsOf: artifact)
     if Self.isUpdating { return try made.write(to: golden) }
@@ -35,10 +53,10 @@ import Testing
       """)
   }
 
-  @Test("inspect says what it said", arguments: names, [false, true])
+  @Test("inspect says what it said", arguments: artifacts, [false, true])
   func inspection(name: String, json: Bool) throws {
     let path = try RealPath()
-    let artifact = try path.compile(wasm: Self.folder.appending(path: "\(name).wasm"))
+    let artifact = try path.compile(wasm: Self.module(of: name), settings: Self.settings(of: name))
     let text = try path.inspect(artifact, json: json)
     let golden = Self.folder.appending(path: "\(name).inspect.\(json ? "json" : "txt")")
     if Self.isUpdating { return try text.write(to: golden, atomically: true, encoding: .utf8) }
@@ -55,13 +73,15 @@ import Testing
     #expect(try text == String(contentsOf: golden, encoding: .utf8), "see `git diff` after `make golden`")
   }
 
-  @Test("The same module gives the same bytes, with any number of threads", arguments: names)
+  @Test("The same module gives the same bytes, with any number of threads", arguments: artifacts)
   func determinism(name: String) throws {
-    let wasm = Self.folder.appending(path: "\(name).wasm")
+    let wasm = Self.module(of: name)
+    let settings = Self.settings(of: name)
     let path = try RealPath()
-    let first = try Data(contentsOf: path.compile(wasm: wasm, threads: 1))
+    let first = try Data(contentsOf: path.compile(wasm: wasm, threads: 1, settings: settings))
     for threads in [1, 2, 3, 8] {
-      #expect(try Data(contentsOf: path.compile(wasm: wasm, threads: threads)) == first, "\(threads) threads")
+      let made = try Data(contentsOf: path.compile(wasm: wasm, threads: threads, settings: settings))
+      #expect(made == first, "\(threads) threads")
     }
   }
 

@@ -5,7 +5,9 @@
 
 import Foundation
 import LargeModule
+import PrecastArtifact
 import PrecastCompiler
+import PrecastMachineCode
 import PrecastWasm
 import TestSupport
 import Testing
@@ -24,17 +26,26 @@ import Testing
     }
   }
 
-  @Test("One thread, two, a second run", arguments: names)
-  func threads(name: String) throws {
-    let binary = WasmBinary(try wasm(name))
-    let bytes = try Compiler(threads: 1).compile(binary)
-    #expect(try Compiler(threads: 2).compile(binary) == bytes)
-    #expect(try Compiler(threads: 2).compile(binary) == bytes)
+  private func settings(_ architecture: Architecture) -> CompilerSettings {
+    var settings = CompilerSettings()
+    settings.architecture = architecture
+    return settings
   }
 
-  @Test("The command, in another directory, with another environment, under another name", arguments: names)
-  func command(name: String) throws {
-    let bytes = try Data(Compiler(threads: 1).compile(WasmBinary(wasm(name))))
+  @Test("One thread, two, a second run", arguments: names, Architecture.allCases)
+  func threads(name: String, architecture: Architecture) throws {
+    let binary = WasmBinary(try wasm(name))
+    let settings = settings(architecture)
+    let bytes = try Compiler(settings: settings, threads: 1).compile(binary)
+    #expect(try Compiler(settings: settings, threads: 2).compile(binary) == bytes)
+    #expect(try Compiler(settings: settings, threads: 2).compile(binary) == bytes)
+  }
+
+  @Test(
+    "The command, in another directory, with another environment, under another name",
+    arguments: names.map { ($0, Architecture.x86_64) } + [("hello", .aarch64)])
+  func command(name: String, architecture: Architecture) throws {
+    let bytes = try Data(Compiler(settings: settings(architecture), threads: 1).compile(WasmBinary(wasm(name))))
     let folder = try TemporaryDirectory()
     try Data(wasm(name)).write(to: folder.appending("module.wasm"))
     let nested = folder.appending("a/b")
@@ -47,9 +58,9 @@ import Testing
     ]
     for (index, way) in ways.enumerated() {
       let environment = ["LC_ALL=C", "TZ=Asia/Tokyo LANG=de_DE.UTF-8", "HOME=/nonexistent"][index].split(separator: " ")
+      let command = [precast, "compile", "--target", architecture.name] + way.words
       let result = try run(
-        URL(fileURLWithPath: "/usr/bin/env"), environment.map(String.init) + [precast, "compile"] + way.words,
-        in: way.directory)
+        URL(fileURLWithPath: "/usr/bin/env"), environment.map(String.init) + command, in: way.directory)
       try #require(result.status == 0, "\(result.errorText)")
       #expect(try Data(contentsOf: folder.appending(way.output)) == bytes, "\(way.words)")
     }

@@ -6,6 +6,7 @@
 // large artifact is a gigabyte of text.
 
 import Foundation
+import PrecastMachineCode
 import TestSupport
 
 enum ELFTools {
@@ -17,25 +18,36 @@ enum ELFTools {
     var complaintLine: String
   }
 
-  private static let all = [
-    // A relocation section is a complaint too: a finished artifact has none.
-    Tool(
-      name: "readelf", options: "-aW", fileLine: "^File: ",
-      complaintLine: #"[Ww]arning:|[Ee]rror:|<corrupt|<no-strings>|<unknown>| RELA? | RELR "#),
-    // Jump tables stand in the text, so "(bad)" in a listing is no complaint.
-    Tool(name: "objdump", options: "-d", fileLine: "file format ", complaintLine: "[Ww]arning:|[Ee]rror:"),
-    Tool(name: "eu-elflint", options: "--gnu-ld", fileLine: "^/.*:$", complaintLine: "^.*[^:]$"),
-  ]
+  private static func all(_ architecture: Architecture) -> [Tool] {
+    [readelf, architecture == .x86_64 ? objdump : objdumpAArch64, elflint]
+  }
+
+  // A relocation section is a complaint too: a finished artifact has none.
+  private static let readelf = Tool(
+    name: "readelf", options: "-aW", fileLine: "^File: ",
+    complaintLine: #"[Ww]arning:|[Ee]rror:|<corrupt|<no-strings>|<unknown>| RELA? | RELR "#)
+  // Jump tables stand in the text, so "(bad)" in a listing is no complaint.
+  private static let objdump = Tool(
+    name: "objdump", options: "-d", fileLine: "file format ", complaintLine: "[Ww]arning:|[Ee]rror:")
+  // No data stands in the text, so every word is an instruction that there is: `udf`, permanently undefined, is one.
+  private static let objdumpAArch64 = Tool(
+    name: "aarch64-linux-gnu-objdump", options: "-d", fileLine: "file format ",
+    complaintLine: #"[Ww]arning:|[Ee]rror:|\t\.(inst|word|byte|short)|; undefined$"#)
+  private static let elflint = Tool(
+    name: "eu-elflint", options: "--gnu-ld", fileLine: "^/.*:$", complaintLine: "^.*[^:]$")
 
   /// The tools that this machine lacks.
-  static var missing: [String] { all.map(\.name).filter { findTool($0) == nil } }
+  static var missing: [String] { missing(for: .x86_64) }
+  static func missing(for architecture: Architecture) -> [String] {
+    all(architecture).map(\.name).filter { findTool($0) == nil }
+  }
 
-  /// What the tools dislike about the files; empty where they like them all.
-  static func complaints(about files: [URL]) throws -> [String] {
+  /// What the tools dislike about the files, all of one architecture; empty where they like them all.
+  static func complaints(about files: [URL], for architecture: Architecture = .x86_64) throws -> [String] {
     var complaints: [String] = []
     for start in stride(from: 0, to: files.count, by: 200) {
       let names = files[start..<min(start + 200, files.count)].map(\.path)
-      for tool in all {
+      for tool in all(architecture) {
         if let program = findTool(tool.name) { complaints += try check(tool, program, names) }
       }
     }
