@@ -89,8 +89,8 @@ let package = Package(
     .executableTarget(
       name: "precast-bench",
       dependencies: [
-        "Precast", "PrecastRuntime", "PrecastLoader", "PrecastLinker", "PrecastArtifact", "PrecastMachineCode",
-        "PrecastCache", "CPrecastHost", "LargeModule",
+        "Precast", "PrecastRuntime", "PrecastDebugInfo", "PrecastLoader", "PrecastLinker", "PrecastArtifact",
+        "PrecastMachineCode", "PrecastCache", "CPrecastHost", "LargeModule",
       ],
       path: "Sources/Benchmarks", swiftSettings: settings),
     .target(name: "LargeModule", path: "Tests/LargeModule", swiftSettings: settings),

@@ -10,7 +10,7 @@
 //       call      calls from the host into wasm, from wasm to the host, and in wasm
 //       lookup    questions about addresses (lookup FILE.cwasm: in that artifact)
 //       scale     10,000 artifacts at once (scale N: so many)
-//       unwind    registering modules with the unwinder, and walking stacks (unwind N: with N modules)
+//       unwind    registering modules with the unwinder, walking stacks (unwind N: with N modules), source positions
 //       cache     modules made of wasm that the cache has, from a file and from bytes
 //       objects   loading modules as objects that are not linked, and linking them to finished artifacts
 //       layout    laying out a text of 200,000 functions with a million calls
@@ -118,7 +118,10 @@ func main() throws(BenchmarkError) {
   var report = Report()
   // Needs neither programs nor peers.
   if options.benchmarks.remove("layout") != nil { try measureLayout(&report, runs: options.runs) }
-  if options.benchmarks.remove("unwind") != nil { try UnwindTimes().run(&report, counts: options.unwind) }
+  if options.benchmarks.remove("unwind") != nil {
+    try UnwindTimes().run(&report, counts: options.unwind)
+    try SourceTimes.run(&report, runs: 101)
+  }
   if options.benchmarks.isEmpty { return print(options.json ? report.json : report.text, terminator: "") }
   let bench = try Workbench(runs: options.runs)
   for name in Options.all where options.benchmarks.contains(name) {

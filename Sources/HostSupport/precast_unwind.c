@@ -23,6 +23,10 @@
 //
 // (LLVM's library has `__unw_add_dynamic_eh_frame_section` as well. It is not used: a terminator sends it round for ever.)
 //
+// libgcc up to GCC 12 and LLVM's library are told what goes by the address that was added, and read nothing then; libgcc from
+// GCC 13 on reads the section again to find its range. So sections are deregistered before they are unmapped
+// (`LoadedArtifact.deinit`).
+//
 // The unwinder reads the section when it likes. Where its file was shortened meanwhile it finds zeros, which end the
 // section (`precast_lost_page.c`).
 #define _GNU_SOURCE
@@ -49,7 +53,9 @@ static struct {
 
 struct precast_frames {
   const void *sections[2];
-  size_t size;
+  /// What was added one by one, for LLVM's.
+  void **descriptions;
+  size_t count;
 };
 
 static size_t registered;
@@ -96,19 +102,36 @@ enum precast_unwinder precast_find_unwinder(void) {
   return unwinder.kind;
 }
 
-/// Calls `function` with each description of a section; stops where the section is damaged.
-static void for_each_description(const void *section, size_t size, frame_function *function) {
+/// Notes the descriptions of a section, up to where it is damaged; false where memory is short.
+///
+/// They are taken back by this list, not by reading the section again: a file that became shorter meanwhile reads as zeros, and
+/// what the unwinder was not told to forget it would look for in memory that is gone.
+static bool list_descriptions(const void *section, size_t size, struct precast_frames *frames) {
   const char *bytes = section;
-  size_t at = 0;
+  size_t at = 0, room = 0;
   while (size - at >= 8) {
     uint32_t length, cie;
     memcpy(&length, bytes + at, 4);
     memcpy(&cie, bytes + at + 4, 4);
     // Neither the terminator, nor a length of 64 bits, nor one that leads out.
-    if (length < 4 || length == UINT32_MAX || length > size - at - 4) return;
-    if (cie != 0) function((void *)(uintptr_t)(bytes + at));
+    if (length < 4 || length == UINT32_MAX || length > size - at - 4) return true;
+    if (cie != 0) {
+      if (frames->count == room) {
+        room = room * 2 + 64;
+        void **grown = realloc(frames->descriptions, room * sizeof *grown);
+        if (!grown) return false;
+        frames->descriptions = grown;
+      }
+      frames->descriptions[frames->count++] = (void *)(uintptr_t)(bytes + at);
+    }
     at += 4 + (size_t)length;
   }
+  return true;
+}
+
+static void forget(struct precast_frames *frames) {
+  free(frames->descriptions);
+  free(frames);
 }
 
 struct precast_frames *precast_register_frames(const void *eh_frame, size_t size) {
@@ -116,9 +139,13 @@ struct precast_frames *precast_register_frames(const void *eh_frame, size_t size
   if (kind == PRECAST_UNWINDER_NONE) return NULL;
   struct precast_frames *frames = malloc(sizeof *frames);
   if (!frames) return NULL;
-  *frames = (struct precast_frames){.sections = {eh_frame, NULL}, .size = size};
+  *frames = (struct precast_frames){.sections = {eh_frame, NULL}};
   if (kind == PRECAST_UNWINDER_LLVM) {
-    for_each_description(eh_frame, size, unwinder.add);
+    if (!list_descriptions(eh_frame, size, frames)) {
+      forget(frames);
+      return NULL;
+    }
+    for (size_t i = 0; i < frames->count; i++) unwinder.add(frames->descriptions[i]);
   } else if (unwinder.add_table) {
     unwinder.add_table(frames->sections);
   } else {
@@ -132,12 +159,12 @@ void precast_deregister_frames(struct precast_frames *frames) {
   if (!frames) return;
   void *section = (void *)(uintptr_t)frames->sections[0];
   if (unwinder.kind == PRECAST_UNWINDER_LLVM) {
-    for_each_description(section, frames->size, unwinder.remove);
+    for (size_t i = 0; i < frames->count; i++) unwinder.remove(frames->descriptions[i]);
   } else {
     unwinder.remove(unwinder.add_table ? (void *)frames->sections : section);
   }
   __atomic_fetch_sub(&registered, 1, __ATOMIC_RELAXED);
-  free(frames);
+  forget(frames);
 }
 
 size_t precast_registered_frames(void) { return __atomic_load_n(&registered, __ATOMIC_RELAXED); }

@@ -6,7 +6,8 @@
 // `host_enter(n)`, which calls INNER(n).
 //
 // With DEBUG_HOST_FORK in the environment, a child loads everything once more before the guest is called, and the process
-// waits for it. Both print their numbers.
+// waits for it. Both print their numbers. With DEBUG_HOST_LIBDW, it says whether libdw is open: after loading, and before and
+// after an error is printed.
 
 import Glibc
 import Precast
@@ -37,10 +38,16 @@ func load(_ engine: Engine) throws -> Module {
   }
 }
 
+func sayWhetherLibDWIsOpen(_ moment: String) {
+  if unsafe getenv("DEBUG_HOST_LIBDW") == nil { return }
+  print("\(moment): \(unsafe dlopen("libdw.so.1", RTLD_LAZY | RTLD_NOLOAD) == nil ? "not open" : "open")")
+}
+
 do {
   guard words.count >= 5, let argument = Int32(words[4]) else { exit(64) }
   let engine = Engine()
   let module = try load(engine)
+  sayWhetherLibDWIsOpen("loaded")
   if unsafe getenv("DEBUG_HOST_FORK") != nil {
     // Swift hides the function; this child does nothing that only the program's other threads could finish.
     guard let fork = unsafe dlsym(nil, "fork") else { exit(64) }
@@ -72,6 +79,8 @@ do {
   let count = function?.type.parameters.count ?? 0
   print(try function?.invoke(Array(repeating: .i32(UInt32(bitPattern: argument)), count: count)) ?? [])
 } catch {
+  sayWhetherLibDWIsOpen("failed")
   print("\(error)")
+  sayWhetherLibDWIsOpen("printed")
   exit(2)
 }

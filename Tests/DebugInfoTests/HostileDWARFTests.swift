@@ -86,6 +86,52 @@ import Testing
     return try LoadedArtifact(path: path)
   }
 
+  // MARK: Who asks pays
+
+  @Test(
+    "libdw is opened to print a trap, not to load or to trap", .enabled(if: LibDW.use { _ in true } != nil, "no libdw"))
+  func openedWhenAsked() throws {
+    let scratch = try Scratch()
+    let artifact = try scratch.artifact(of: "traps-O2.wasm")
+    func moments(_ environment: [String: String]) throws -> [Substring] {
+      try scratch.run(
+        Place.built("debug-host"), ["file", artifact, "divide_by", "0"],
+        environment: environment.merging(["DEBUG_HOST_LIBDW": "1"]) { $1 }
+      ).text.split(separator: "\n").filter { $0.hasSuffix("open") }
+    }
+    #expect(try moments([:]) == ["loaded: not open", "failed: not open", "printed: open"])
+    #expect(
+      try moments(["PRECAST_BACKTRACE_DETAILS": "0"]) == ["loaded: not open", "failed: not open", "printed: not open"])
+  }
+
+  @Test("A guest's DWARF is not read by loading, nor by a trap: damage in it shows in lines alone")
+  func readWhenAsked() throws {
+    let scratch = try Scratch()
+    let path = try scratch.artifact(of: "traps-O2.wasm")
+    var bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
+    let extent = try LoadedArtifact(path: path).header.extent(of: .dwarf)
+    try #require(extent.size > 0)
+    // On pages without anything that a trap needs.
+    let first = (Int(extent.offset) + 4095) / 4096 * 4096
+    try #require(first < Int(extent.end))
+    for offset in first..<Int(extent.end) { bytes[offset] ^= 0xFF }
+    try Data(bytes).write(to: URL(fileURLWithPath: scratch.path("damaged.cwasm")))
+    let engine = Engine()
+    let module = try Module(engine: engine, deserializeFile: scratch.path("damaged.cwasm"))
+    let store = Store(engine: engine)
+    var imports = Imports()
+    imports.define(module: "host", name: "call") { (a: Int32) in a }
+    let instance = try module.instantiate(store: store, imports: imports)
+    // By hand: a test that expects an error prints it, and that is a question.
+    var trap: Trap?
+    do { _ = try instance.exports[function: "divide_by"]?.invoke([.i32(0)]) } catch { trap = error as? Trap }
+    let isUntouched = module.artifact.companion.load() == nil
+    #expect(isUntouched)
+    #expect(trap?.code == .integerDivideByZero)
+    #expect(trap?.frames.first?.wasmOffset != nil)
+    #expect(trap?.frames.first?.sourcePositions.isEmpty == true)
+  }
+
   // MARK: Costs
 
   /// Pieces of DWARF 4 with 32-bit lengths and addresses.

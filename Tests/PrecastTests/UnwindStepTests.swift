@@ -192,6 +192,54 @@ import Testing
     }
   }
 
+  /// LLVM's libunwind, where it is installed. The other library of that name has another number.
+  private static let llvmUnwinder: String? = {
+    let roots = ["/usr/lib", Repository.root.appending(path: ".build/tools/root/usr/lib").path]
+    for root in roots {
+      for folder in (try? FileManager.default.contentsOfDirectory(atPath: root)) ?? [] {
+        let path = "\(root)/\(folder)/libunwind.so.1"
+        if FileManager.default.fileExists(atPath: path) { return path }
+      }
+    }
+    return nil
+  }()
+
+  private func backtraces(_ environment: [String: String]) throws -> String {
+    let folder = try TemporaryDirectory()
+    let artifact = folder.appending("unwind.cwasm")
+    let wasm = [UInt8](try Data(contentsOf: Repository.testData.appending(path: "Load/unwind.wasm")))
+    try Compiler().compile(WasmBinary(wasm), toFile: artifact.path)
+    let result = try run(
+      builtProgram("unwind-subject"), ["backtrace", artifact.path, "40"],
+      environment: ProcessInfo.processInfo.environment.merging(environment) { $1 })
+    #expect(result.status == 0, "\(result.errorText)")
+    return result.outputText
+  }
+
+  // Ten functions and two trampolines. A walk ends at code that is not registered; whether it tells of the first frame there
+  // depends on the unwinder.
+  private static func walks(_ unregistered: Int) -> String {
+    """
+    perModule 12 12 to the end left 0
+    shared 12 12 to the end left 1
+    none \(unregistered) \(unregistered) no further left 0
+    perModule 12 12 to the end left 0
+
+    """
+  }
+
+  @Test("The process's unwinder walks through wasm while modules come and go")
+  func unwinder() throws {
+    #expect(try backtraces([:]) == "unwinder libgcc\n" + Self.walks(1))
+  }
+
+  @Test(
+    "LLVM's unwinder walks through wasm while modules come and go, where a program has that one",
+    .enabled(if: llvmUnwinder != nil, "LLVM's libunwind is not installed"))
+  func llvmsUnwinder() throws {
+    #expect(try backtraces(["LD_PRELOAD": #require(Self.llvmUnwinder)]) == "unwinder LLVM\n" + Self.walks(0))
+  }
+
   @Test("One registration serves any number of modules")
   func registrations() throws {
     let path = try RealPath()

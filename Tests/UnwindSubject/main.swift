@@ -32,6 +32,10 @@ do {
     try countRegistrations(path: arguments[2], count: Int(arguments[3]) ?? 0)
     exit(0)
   }
+  if arguments[1] == "backtrace" {
+    try printBacktraces(path: arguments[2], count: Int(arguments[3]) ?? 1)
+    exit(0)
+  }
   let engine = Engine(configuration: configuration)
   let store = Store(engine: engine)
   let module = try Module(engine: engine, deserializeFile: arguments[1])
