@@ -6,7 +6,11 @@
 
 import Foundation
 import Precast
+import PrecastArtifact
 import PrecastCompiler
+import PrecastEmulatedRuntime
+import PrecastEmulator
+import PrecastMachineCode
 import PrecastWasm
 import TestSupport
 import Testing
@@ -187,7 +191,8 @@ struct BoundObjects: Sendable {
     var sources = ["bound.c", "bound_other.c"]
     if way == .finished { sources.append("bound_host.c") }
     let symbols = way == .inMemory ? ["host_mix": unsafe unsafeBitCast(hostMix, to: UInt.self)] : [:]
-    return try load(wasmObject() + cObjects(sources, variant), way, symbols: symbols, engine: engine)
+    let objects = try wasmObject(for: variant.machine) + cObjects(sources, variant)
+    return try load(objects, way, symbols: symbols, engine: engine)
   }
 
   /// A module of objects.
@@ -207,15 +212,43 @@ struct BoundObjects: Sendable {
     try CompiledObjects(sources, in: Corpus.folder, variant).objects.map { LinkableObject($0.bytes, name: $0.name) }
   }
 
-  static func wasmObject(_ text: String = BoundFunctions.module, _ bindings: [ImportBinding] = BoundFunctions.bindings)
-    throws -> [LinkableObject]
-  {
+  static func wasmObject(
+    _ text: String = BoundFunctions.module, _ bindings: [ImportBinding] = BoundFunctions.bindings,
+    for machine: Architecture = .x86_64
+  ) throws -> [LinkableObject] {
     var options = ObjectOptions()
     options.bindings = bindings
+    let compiler = Compiler(settings: settings(for: machine))
     return [
-      LinkableObject(
-        try Compiler().compileObject(WasmBinary(WAT.binary(text)), options: options), name: "module.o")
+      LinkableObject(try compiler.compileObject(WasmBinary(WAT.binary(text)), options: options), name: "module.o")
     ]
+  }
+
+  /// A module of the text format, for an engine that runs code of a machine.
+  static func module(_ text: String, for machine: Architecture, engine: Engine) throws -> Module {
+    let compiler = Compiler(settings: settings(for: machine))
+    return try Module(engine: engine, deserialize: compiler.compile(WasmBinary(WAT.binary(text))))
+  }
+
+  /// An engine that runs code of a machine: this one, or an emulated one, whose code may call functions of this process.
+  static func engine(
+    for machine: Architecture, configuration: EngineConfiguration = EngineConfiguration(),
+    hostFunctions: Set<UInt> = [unsafe unsafeBitCast(hostMix, to: UInt.self)]
+  ) -> Engine {
+    machine == .x86_64
+      ? Engine(configuration: configuration)
+      : Engine(configuration: configuration, processor: EmulatedAArch64(hostFunctions: hostFunctions))
+  }
+
+  /// Variants of code for AArch64; none where there is no emulator for it.
+  static func emulatedVariants(extra: [String] = []) -> [Variant] {
+    AArch64Processor.unavailableReason == nil ? Variant.all(for: .aarch64, extra: extra) : []
+  }
+
+  private static func settings(for machine: Architecture) -> CompilerSettings {
+    var settings = CompilerSettings()
+    settings.architecture = machine
+    return settings
   }
 }
 

@@ -6,6 +6,7 @@
   import Precast
   import PrecastArtifact
   import PrecastCompiler
+  import PrecastMachineCode
   import Testing
 
   @Suite("C functions bound to imports", .enabled(if: WAT.isAvailable, "needs wasm-tools"))
@@ -17,13 +18,20 @@
       finishable.flatMap { [($0, BoundObjects.Way.inMemory), ($0, .finished)] }
       + Variant.all(for: .x86_64).map { ($0, .inMemory) }
       + Variant.all(for: .x86_64, extra: ["-mcmodel=large"]).map { ($0, .inMemory) }
+    /// AArch64, where there is an emulator for it.
+    static let emulated: [(Variant, BoundObjects.Way)] =
+      BoundObjects.emulatedVariants(extra: ["-fvisibility=hidden"]).filter { $0.flags.contains("-fPIC") }
+      .flatMap { [($0, BoundObjects.Way.inMemory), ($0, .finished)] }
+      + BoundObjects.emulatedVariants().map { ($0, .inMemory) }
 
-    private func instances(_ module: Module, _ engine: Engine) throws -> (bound: Instance, user: Instance) {
+    private func instances(
+      _ module: Module, _ engine: Engine, _ machine: Architecture = .x86_64
+    ) throws -> (bound: Instance, user: Instance) {
       let store = Store(engine: engine)
       let bound = try module.instantiate(store: store)
       var imports = Imports()
       for (name, value) in bound.exports { imports.define(module: "bound", name: name, value) }
-      let user = try Module(engine: engine, wasm: WAT.binary(BoundFunctions.user))
+      let user = try BoundObjects.module(BoundFunctions.user, for: machine, engine: engine)
       return (bound, try user.instantiate(store: store, imports: imports))
     }
 
@@ -34,12 +42,14 @@
       #expect(result.map(\.description) == (call.result.map { [$0.value.description] } ?? []), "\(way)\(call)")
     }
 
-    @Test("do what they do in C, called directly, as an export, through a table, by another module", arguments: cases)
+    @Test(
+      "do what they do in C, called directly, as an export, through a table, by another module",
+      arguments: cases + emulated)
     func results(variant: Variant, way: BoundObjects.Way) throws {
-      let engine = Engine()
+      let engine = BoundObjects.engine(for: variant.machine)
       let module = try BoundObjects.module(variant, way, engine: engine)
       #expect(module.imports.isEmpty)
-      let instances = try instances(module, engine)
+      let instances = try instances(module, engine, variant.machine)
       for way in BoundFunctions.ways {
         for call in BoundFunctions.pure { try check(call, way, instances) }
       }
@@ -47,10 +57,11 @@
       for (turn, way) in BoundFunctions.ways.enumerated() {
         for call in BoundFunctions.keeping(turn: Int64(turn)) { try check(call, way, instances) }
       }
-      let others = try self.instances(module, engine)
+      let others = try self.instances(module, engine, variant.machine)
       for call in BoundFunctions.keeping(turn: 4) { try check(call, "call_", others) }
       // Another load has variables of its own.
-      let again = try self.instances(BoundObjects.module(variant, way, engine: engine), engine)
+      let again = try self.instances(
+        BoundObjects.module(variant, way, engine: engine), engine, variant.machine)
       for call in BoundFunctions.keeping(turn: 0) { try check(call, "table_", again) }
     }
 

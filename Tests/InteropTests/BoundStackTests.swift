@@ -44,6 +44,10 @@
     ).filter { $0.flags.contains("-fPIC") }
     static let cases = variants.flatMap { [($0, BoundObjects.Way.inMemory), ($0, .finished)] }
 
+    /// The same code for AArch64, where there is an emulator for it.
+    static let emulated = BoundObjects.emulatedVariants(extra: ["-fvisibility=hidden", "-fomit-frame-pointer"])
+      .filter { $0.flags.contains("-fPIC") }.flatMap { [($0, BoundObjects.Way.inMemory), ($0, .finished)] }
+
     static let registrations = cases.flatMap { [($0, $1, false), ($0, $1, true)] }
 
     private static let text = """
@@ -77,15 +81,19 @@
     ) throws -> Instance {
       var configuration = EngineConfiguration()
       configuration.unwinding = unwinding
-      let engine = Engine(configuration: configuration)
+      let enter = unsafe unsafeBitCast(Here.enter, to: UInt.self)
+      let engine = BoundObjects.engine(
+        for: variant.machine, configuration: configuration, hostFunctions: [enter])
       let bindings = ["wide", "through_host", "unwind_from"].map { ImportBinding(path: "c.\($0)", symbol: $0) }
       let objects =
         try BoundObjects.cObjects(["bound_stack.c", "bound_deeper.c"], variant)
-        + BoundObjects.wasmObject(Self.text, bindings)
+        + BoundObjects.wasmObject(Self.text, bindings, for: variant.machine)
       return try BoundObjects.load(objects, way, engine: engine).instantiate(store: Store(engine: engine))
     }
 
-    @Test("where the stack ends, a call of C is a trap as a call of wasm is, and the store can go on", arguments: cases)
+    @Test(
+      "where the stack ends, a call of C is a trap as a call of wasm is, and the store can go on",
+      arguments: cases + emulated)
     func overflow(variant: Variant, way: BoundObjects.Way) throws {
       let instance = try instance(variant, way)
       let forever = try #require(instance.exports[function: "forever"])
@@ -102,7 +110,9 @@
       #expect(try instance.exports[function: "wide"]?.invoke([.i32(41)]).first?.i32 == 42)
     }
 
-    @Test("wasm entered again from C by way of the host has all frames; its trap ends at the host", arguments: cases)
+    @Test(
+      "wasm entered again from C by way of the host has all frames; its trap ends at the host",
+      arguments: cases + emulated)
     func nested(variant: Variant, way: BoundObjects.Way) throws {
       Here.reset()
       defer { Here.reset() }
