@@ -18,6 +18,8 @@ import Testing
     var name: String
     var program: String
     var arguments: [String]
+    /// Whether it takes billions of instructions: too many for an emulated processor.
+    var isLarge: Bool?
   }
 
   struct Outcome: Decodable, Equatable {
@@ -67,8 +69,11 @@ import Testing
     for complaint in try ELFTools.complaints(about: path.artifacts).prefix(10) { Issue.record("\(complaint)") }
   }
 
-  /// Does some steps, in a directory of their own.
-  static func check(_ steps: [Step], _ path: RealPath) throws {
+  /// Does some steps, in a directory of their own, and compares what comes out with what should.
+  ///
+  /// - Returns: what came out, step by step.
+  @discardableResult
+  static func check(_ steps: [Step], _ path: RealPath) throws -> [Outcome] {
     let expected = try JSONDecoder().decode(
       Expected.self, from: Data(contentsOf: Self.inputs.appending(path: "expected.json")))
     let directory = try TemporaryDirectory()
@@ -80,6 +85,7 @@ import Testing
     try FileManager.default.copyItem(at: large, to: directory.appending("large.c"))
 
     var modules: [String: Module] = [:]
+    var outcomes: [Outcome] = []
     var before = try digests(directory.url)
     #expect(before["large.c"] == expected.files["large.c"], "remove TestData/Corpus/large.c and fetch the corpus again")
     for step in steps {
@@ -94,7 +100,9 @@ import Testing
       #expect(outcome.stdout == wanted.stdout, "\(step.name)")
       #expect(outcome.stderr == wanted.stderr, "\(step.name)")
       #expect(outcome.files == wanted.files, "\(step.name)")
+      outcomes.append(outcome)
     }
+    return outcomes
   }
 
   private static func perform(
