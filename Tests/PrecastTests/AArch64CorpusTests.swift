@@ -2,7 +2,7 @@
 // natively. Their files, arguments and clocks come from the same WASI, called out of emulated code.
 //
 // Of the steps of TestData/CorpusInputs/steps.json these are the ones that are not large. The emulator does some fifty
-// million instructions a second; PRECAST_VERBOSE=1 in the environment prints how many there were, and the time.
+// million instructions a second.
 
 import Foundation
 import PrecastEmulator
@@ -35,9 +35,7 @@ struct AArch64CorpusTests {
     let executed = EmulatedAArch64.executedInstructions
     let emulated = try CorpusTests.check(steps, path)
     let count = EmulatedAArch64.executedInstructions - executed
-    if Repository.environment("PRECAST_VERBOSE") != nil {
-      print("\(chain) on AArch64: \(steps.count) steps, \(count) instructions, \(ContinuousClock.now - start)")
-    }
+    print("\(chain) on AArch64: \(steps.count) steps, \(count) instructions, \(ContinuousClock.now - start)")
     #expect(emulated == native)
     #expect(count > 1_000_000, "it was not the emulator that ran it")
   }
