@@ -277,12 +277,13 @@ extension FunctionCompiler where Machine == AArch64Assembler {
     let sum = takeCombination(size, sums: true, logic: false)
     let a = operand(left, .x17)
     let b = operand(right, .x30)
-    // Last, because the way to another operand may be through x16.
-    let c = sum.map { operand($0.other, .x16) } ?? .zr
     release(a)
     release(b)
-    release(c)
+    if let sum { release(sum.other) }
     let register = resultRegister()
+    // Last, because the way to another operand may be through x16, and so may that to the slot of a value that makes room
+    // for the result.
+    let c = sum.map { operand($0.other, .x16) } ?? .zr
     if sum?.operation == .subtract {
       asm.msub(size, register, a, b, c)
     } else {
