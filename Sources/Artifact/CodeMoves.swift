@@ -27,8 +27,8 @@ public struct CodeMoves: Sendable {
     moves.append(Move(nominalOffset: nominalOffset, size: size, textOffset: textOffset))
   }
 
-  /// Where code of a size went that started at `nominalOffset`, if it stayed together; `hint` is where to look first, and then where it was found: rows
-  /// that ascend are found at once.
+  /// Where code of a size went that started at `nominalOffset`, if it stayed together; `hint` is where to look first, and
+  /// then where it was found: rows that ascend are found at once.
   private func target(_ nominalOffset: UInt32, size: UInt32, _ hint: inout Int) -> UInt32? {
     let offset = UInt64(nominalOffset)
     let size = UInt64(size)

@@ -32,7 +32,7 @@ public struct SavedRegister: Sendable, Equatable, BitwiseCopyable {
   public var codeOffset: UInt32
   /// Its DWARF number; see `Register.dwarfNumber`.
   public var dwarfRegister: UInt8
-  /// Where it is saved, in bytes from the CFA: negative, a multiple of 8. The saved rbp is at -16.
+  /// Where it is saved, in bytes from the CFA: negative, a multiple of 8. The saved frame pointer is at -16.
   public var cfaOffset: Int32
 
   /// A register saved at `cfaOffset` bytes from the CFA from `codeOffset` on.
@@ -43,17 +43,17 @@ public struct SavedRegister: Sendable, Equatable, BitwiseCopyable {
   }
 }
 
-/// A stretch of a function in which rbp is not to be trusted, because control comes there with only
-/// rsp restored: CFA = rsp + `cfaOffset`.
+/// A stretch of a function in which the frame pointer is not to be trusted, because control comes there with only
+/// the stack pointer restored: CFA = stack pointer + `cfaOffset`.
 public struct StackPointerRange: Sendable, Equatable, BitwiseCopyable {
   /// Code offset of the first instruction.
   public var start: UInt32
-  /// Code offset of the first instruction at which rbp holds again.
+  /// Code offset of the first instruction at which the frame pointer holds again.
   public var end: UInt32
-  /// Distance from rsp to the CFA in bytes.
+  /// Distance from the stack pointer to the CFA in bytes.
   public var cfaOffset: UInt32
 
-  /// Between `start` and `end`, CFA = rsp + `cfaOffset`.
+  /// Between `start` and `end`, CFA = stack pointer + `cfaOffset`.
   public init(start: UInt32, end: UInt32, cfaOffset: UInt32) {
     self.start = start
     self.end = end
