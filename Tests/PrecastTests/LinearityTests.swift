@@ -11,6 +11,7 @@
 
 import Foundation
 import LargeModule
+import PrecastMachineCode
 import TestSupport
 import Testing
 
@@ -96,7 +97,10 @@ import Testing
   static let isPossible = counter != nil && command != nil
 
   /// What the command costs with nothing to do.
-  static let idle = Result { try compile(.tinyFunctions, 1).instructions }
+  static let idle = [Architecture: Result<Int, any Error>](
+    uniqueKeysWithValues: Architecture.allCases.map { architecture in
+      (architecture, Result { try compile(.tinyFunctions, 1, architecture).instructions })
+    })
 
   struct Cost {
     var instructions: Int
@@ -104,25 +108,28 @@ import Testing
     var bytes: Int
   }
 
-  static func compile(_ shape: CostShape, _ count: Int) throws -> Cost {
+  static func compile(_ shape: CostShape, _ count: Int, _ architecture: Architecture) throws -> Cost {
     let directory = try TemporaryDirectory()
     let module = directory.appending("module.wasm")
     let artifact = directory.appending("module.cwasm")
     try Data(shape.wasm(count: count)).write(to: module)
     // One thread: how two of them meet is not the same each time.
-    let instructions = try instructions(["compile", "--threads", "1", module.path, "-o", artifact.path])
+    let instructions = try instructions([
+      "compile", "--target", architecture.name, "--threads", "1", module.path, "-o", artifact.path,
+    ])
     let sizes = try [module, artifact].map { try Data(contentsOf: $0, options: .alwaysMapped).count }
     return Cost(instructions: instructions, bytes: sizes[0] + sizes[1])
   }
 
   @Test(
     "The instructions that a compilation takes grow as the module does",
-    .enabled(if: isPossible, "needs valgrind, or perf and the permission to count"), arguments: CostShape.allCases)
-  func growth(_ shape: CostShape) throws {
+    .enabled(if: isPossible, "needs valgrind, or perf and the permission to count"), arguments: CostShape.allCases,
+    Architecture.allCases)
+  func growth(_ shape: CostShape, architecture: Architecture) throws {
     let count = Self.count(shape)
-    let idle = try Self.idle.get()
-    let small = try Self.compile(shape, count)
-    let large = try Self.compile(shape, count * 4)
+    let idle = try #require(Self.idle[architecture]).get()
+    let small = try Self.compile(shape, count, architecture)
+    let large = try Self.compile(shape, count * 4, architecture)
     let cost = Double(large.instructions - idle)
     // A shape whose cost vanishes in that of starting up would tell nothing of its growth.
     let least = 300_000.0
@@ -131,7 +138,8 @@ import Testing
     #expect(cost / Double(large.bytes) < Double(Self.mostForAByte), "\(shape): \(large)")
     if Repository.environment("PRECAST_SHOW_COSTS") != nil {
       print(
-        "\(shape)", small.instructions - idle, large.instructions - idle, String(format: "%.2f", factor),
+        "\(shape)", architecture.name, small.instructions - idle, large.instructions - idle,
+        String(format: "%.2f", factor),
         String(format: "%.0f", cost / Double(large.bytes)))
     }
   }
