@@ -12,21 +12,40 @@ struct AddressReservation: ~Copyable {
   let address: UInt
   let size: Int
 
-  /// Reserves whole pages, anywhere.
-  init(size: Int) throws(LoadError) {
+  /// Reserves whole pages, anywhere. The address is a multiple of `alignment`, a power of two: an artifact's pages may be
+  /// larger than the system's.
+  init(size: Int, alignment: Int) throws(LoadError) {
     var address: UInt64 = 0
-    let result = unsafe precast_reserve(size, &address)
+    let padded = Self.padded(size, alignment)
+    let result = unsafe precast_reserve(padded, &address)
     guard result == 0 else { throw .system(-result, "reserve \(size) bytes of address space", requesting: size) }
-    self.address = UInt(address)
+    self.address = Self.trim(address, padded, size, alignment)
     self.size = size
   }
 
   /// Reserves whole pages below 2 GiB; nil where there is no room.
-  init?(lowSize size: Int) {
+  init?(lowSize size: Int, alignment: Int) {
     var address: UInt64 = 0
-    guard unsafe precast_reserve_low(size, &address) == 0 else { return nil }
-    self.address = UInt(address)
+    let padded = Self.padded(size, alignment)
+    guard unsafe precast_reserve_low(padded, &address) == 0 else { return nil }
+    self.address = Self.trim(address, padded, size, alignment)
     self.size = size
+  }
+
+  private static func padded(_ size: Int, _ alignment: Int) -> Int {
+    let (padded, overflow) = size.addingReportingOverflow(max(0, alignment - precast_page_size()))
+    // More than there is; the system says so.
+    return overflow ? size : padded
+  }
+
+  /// Gives what is before and behind `size` aligned bytes back; their address.
+  private static func trim(_ address: UInt64, _ padded: Int, _ size: Int, _ alignment: Int) -> UInt {
+    let mask = UInt64(alignment) - 1
+    let start = padded > size ? (address + mask) & ~mask : address
+    let before = Int(start - address)
+    if before > 0 { _ = precast_release(address, before) }
+    if padded - before > size { _ = precast_release(start + UInt64(size), padded - before - size) }
+    return UInt(start)
   }
 
   deinit { _ = precast_release(UInt64(address), size) }

@@ -61,13 +61,14 @@ extension LoadedArtifact {
     guard !overflow else { throw .system(ENOMEM, "reserve address space for the objects") }
     let page = precast_page_size()
     let whole = (size + page - 1) / page * page
+    let alignment = max(page, Int(host.pageSize))
     var placed: PlacedArtifact
     do throws(LoadError) {
       placed = try PlacedArtifact(
-        objects, options, at: AddressReservation(size: whole), needsModule: needsModule)
+        objects, options, at: AddressReservation(size: whole, alignment: alignment), needsModule: needsModule)
     } catch {
       // Code with 32-bit addresses (-fno-pic) can only be where addresses have as many bits.
-      guard error.isOutOfRange, let low = AddressReservation(lowSize: whole) else { throw error }
+      guard error.isOutOfRange, let low = AddressReservation(lowSize: whole, alignment: alignment) else { throw error }
       do throws(LoadError) {
         placed = try PlacedArtifact(objects, options, at: low, needsModule: needsModule)
       } catch let second {

@@ -32,7 +32,7 @@ extension FunctionCompiler where Machine == AArch64Assembler {
   /// The operand at the operator's offset from the place, for `size` bytes, as an address that one instruction takes. Changes
   /// x16, and where the length is compared x17 and x30.
   private mutating func address(_ place: AccessPlace, _ op: Operator, size: UInt64) -> Address {
-    guard op.immediate < guardLimit, !isChecked, op.a == 0 else { return checkedAddress(place, op, size: size) }
+    guard isGuarded(op) else { return checkedAddress(place, op, size: size) }
     guard let index = place.index else {
       let sum = place.constant + op.immediate
       if Self.isDisplacement(sum, size) {
@@ -53,6 +53,9 @@ extension FunctionCompiler where Machine == AArch64Assembler {
     }
     return Address(base: .x16, index: index, .uxtw)
   }
+
+  /// Whether the fault of an access is its bounds check.
+  private func isGuarded(_ op: Operator) -> Bool { op.immediate < guardLimit && !isChecked && op.a == 0 }
 
   /// Whether an access of `size` bytes can have a displacement: they count elements, or bytes up to 255.
   private static func isDisplacement(_ value: UInt64, _ size: UInt64) -> Bool {
@@ -139,7 +142,7 @@ extension FunctionCompiler where Machine == AArch64Assembler {
     let register = readVector(value)
     let place = accessPlace(placeValue)
     let operand = address(place, op, size: type == .f32 ? 4 : 8)
-    trapSite(.memoryOutOfBounds)
+    probe(operand, op, type == .f32 ? .b32 : .b64)
     asm.store(Self.floatSize(type), to: operand, src: register)
     release(place)
     release(register)
@@ -150,9 +153,20 @@ extension FunctionCompiler where Machine == AArch64Assembler {
   ) {
     let place = accessPlace(placeValue)
     let operand = address(place, op, size: 1 << UInt64(size.rawValue))
-    trapSite(.memoryOutOfBounds)
+    probe(operand, op, size)
     asm.store(size, to: operand, src: register)
     release(place)
+  }
+
+  /// Stands before a store whose fault is its bounds check, and makes the trap site.
+  ///
+  /// A store that traps must have written nothing. One that crosses into a page that faults may have written its part of the
+  /// page before, if it is not aligned (Arm Architecture Reference Manual, B2.2, "Requirements for single-copy atomicity": it
+  /// is as many accesses as it has bytes). A load of the same bytes faults instead, where all of them are not there; then the
+  /// store cannot.
+  private mutating func probe(_ operand: Address, _ op: Operator, _ size: OperandSize) {
+    trapSite(.memoryOutOfBounds)
+    if size != .b8 && isGuarded(op) { asm.load(size, dst: .zr, from: operand) }
   }
 
   private static func isZero(_ bits: UInt64, _ size: OperandSize) -> Bool {
