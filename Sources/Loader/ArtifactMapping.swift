@@ -89,6 +89,12 @@ extension CodeSpace {
       address = UInt64(reservation.address)
       result = unsafe precast_map_artifact(file.number, text, &parts, &address)
       if result == 0 { reservation.keep(size) }
+    } else if !isOurs, header.record.settings.pageSize > page {
+      // C compilers' data may be aligned to the artifact's pages, which are larger than the system's.
+      let place = try AddressReservation(size: size, alignment: Int(header.record.settings.pageSize))
+      address = UInt64(place.address)
+      result = unsafe precast_map_artifact(file.number, text, &parts, &address)
+      if result == 0 { place.keep(size) }
     } else {
       if case .shared(let arenaSize) = unwinding.kind, isOurs {
         let taken = try CodeArena.take(size, arenaSize: arenaSize)
