@@ -231,6 +231,30 @@ struct AArch64CodeTests {
     }
   }
 
+  @Test("computes where all registers are taken and slots are out of reach", arguments: [0x7C, 0x7D] as [UInt8])
+  func spills(operation: UInt8) throws {
+    // The ten locals that are used most have registers, six differences have the temporaries. What is made of local 10, which
+    // is in its slot, and a product then has to make room first.
+    let last = 45
+    var code: [UInt8] = []
+    for local in 2...last { code += [0x20, 0, 0x21, UInt8(local)] }
+    for local in 2...9 {
+      for _ in 0..<2 { code += [0x20, UInt8(local), 0x20, 1, 0x85, 0x21, UInt8(local)] }
+    }
+    for local in 2...7 { code += [0x20, UInt8(local), 0x20, 1, 0x7D] }
+    code += [0x20, 10, 0x20, 0, 0x20, 1, 0x7E, operation]
+    for _ in 0..<6 { code += [0x7C] }
+    for local in 2...last { code += [0x20, UInt8(local), 0x7C] }
+    let bench = try CodeBench(
+      module(.init(parameters: [i64, i64], results: [i64], locals: [(last - 1, i64)], code: code)))
+    let x: UInt64 = 0x1234_5678_9ABC_DEF0
+    let y: UInt64 = 0x0FED_CBA9_8765_4321
+    let product: UInt64 = x &* y
+    let combined: UInt64 = operation == 0x7C ? x &+ product : x &- product
+    let others: UInt64 = 6 &* (x &- y) &+ UInt64(last - 1) &* x
+    #expect(try bench.call(0, x, y).integer == combined &+ others)
+  }
+
   // MARK: Branches
 
   /// `br_table` of `count` targets and a default, all of which return their number plus 1; they carry a value or not.
