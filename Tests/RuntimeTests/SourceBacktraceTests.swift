@@ -6,6 +6,8 @@ import Precast
 import PrecastArtifact
 import PrecastCompiler
 import PrecastDebugInfo
+import PrecastEmulatedRuntime
+import PrecastEmulator
 import PrecastLoader
 import PrecastMachineCode
 import PrecastWasm
@@ -21,6 +23,15 @@ struct Loading: Sendable, CustomTestStringConvertible {
   var load: @Sendable (Engine, _ wasm: [UInt8], CompilerSettings) throws -> Module
 
   var testDescription: String { name }
+
+  /// For AArch64, run by an emulated processor.
+  private var onAArch64: Loading {
+    var loading = self
+    loading.name += ", for AArch64"
+    loading.settings.architecture = .aarch64
+    loading.engine = { Engine(processor: EmulatedAArch64(instructionLimit: 1_000_000_000)) }
+    return loading
+  }
 
   /// An unlinked object, which the loader links.
   private static func object(_ name: String, _ text: TextSectionOptions = TextSectionOptions()) -> Loading {
@@ -38,8 +49,10 @@ struct Loading: Sendable, CustomTestStringConvertible {
     return options
   }()
 
-  /// Every way there is.
-  static let all = [
+  /// Every way there is, on this machine and, where one can be emulated, on AArch64.
+  static let all = AArch64Processor.unavailableReason == nil ? native + native.map(\.onAArch64) : native
+
+  private static let native = [
     Loading(name: "a file") { engine, wasm, settings in
       let path = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID().uuidString).cwasm").path
       defer { try? FileManager.default.removeItem(atPath: path) }
