@@ -63,17 +63,34 @@ public enum Demangler {
   }
 
   /// Swift's are an `A` with letters, before each of which the number may stand of times that it counts; `S` with a number
-  /// repeats a type of the library. Letters of identifiers are taken for references as well, so some names are refused that
-  /// need not be.
+  /// repeats a type of the library. Identifiers have their length before them and are passed over; where a number could be
+  /// something else they are not, so some names are refused that need not be (some 3 in 100 of this program's own).
   private static func isBoundedSwift(_ name: String) -> Bool {
+    let bytes = Array(name.utf8)
     var references = 0
-    var size = name.utf8.count
+    var size = bytes.count
     var isReference = false
     var isRepetition = false
     var number = 0
-    for byte in name.utf8 {
-      if isReference || isRepetition, (0x30...0x39).contains(byte) {
-        number = min(1 << 12, number * 10 + Int(byte - 0x30))
+    var index = 0
+    while index < bytes.count {
+      let byte = bytes[index]
+      if isDigit(byte) {
+        let start = index
+        number = 0
+        while index < bytes.count, isDigit(bytes[index]) {
+          number = min(longest, number * 10 + Int(bytes[index] - 0x30))
+          index += 1
+        }
+        if !isReference && !isRepetition {
+          // Not the number of a pass (`Tf4`), nor an index (`q3_`).
+          let isLength = index < bytes.count && bytes[index] != UInt8(ascii: "_")
+          let isOfPass = start >= 2 && bytes[start - 2] == UInt8(ascii: "T")
+          if isLength && !isOfPass || isDiscriminator(bytes[index...], number) {
+            index = min(bytes.count, index + number)
+          }
+          number = 0
+        }
         continue
       }
       if isReference, (0x61...0x7A).contains(byte) || (0x41...0x5A).contains(byte) { references += max(1, number) }
@@ -82,8 +99,17 @@ public enum Demangler {
       isReference = byte == UInt8(ascii: "A") || isReference && byte >= 0x61
       isRepetition = byte == UInt8(ascii: "S")
       number = 0
+      index += 1
     }
     return isBounded(size, references: references, repetitions: 0)
+  }
+
+  private static func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
+
+  /// What private names have in them: `33`, an underscore, and 32 digits in hexadecimal.
+  private static func isDiscriminator(_ rest: ArraySlice<UInt8>, _ number: Int) -> Bool {
+    number == 33 && rest.count >= 33 && rest.first == UInt8(ascii: "_")
+      && rest.dropFirst().prefix(32).allSatisfy { isDigit($0) || (0x41...0x46).contains($0) }
   }
 
   private static func find(_ symbol: String, in libraries: [String]) -> UnsafeMutableRawPointer? {

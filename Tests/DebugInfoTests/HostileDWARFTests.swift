@@ -349,6 +349,9 @@ import Testing
     let swift = "$s1a1fyyAA1BVyAaAaAaAaAaA2000AA2000AAaAbAcG_tF"
     #expect(Demangler.demangle(swift) == swift)
     #expect(
+      Demangler.demangle("$s12PrecastCache16CompilerIdentityV6object33_6FF2A1ADF158E30E20F8C2451A166EB3LL_Wz")
+        != "$s12PrecastCache16CompilerIdentityV6object33_6FF2A1ADF158E30E20F8C2451A166EB3LL_Wz")
+    #expect(
       Demangler.demangle("_ZNSt6vectorIiSaIiEE9push_backERKi")
         == "std::vector<int, std::allocator<int> >::push_back(int const&)")
   }
