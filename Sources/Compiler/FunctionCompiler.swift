@@ -212,7 +212,7 @@ struct FunctionCompiler<Machine: TargetMachine & ~Copyable>: ~Copyable {
     hasBMI2 = features.contains(.bmi2)
     hasBMI1 = features.contains(.bmi1)
     hasLZCNT = features.contains(.lzcnt)
-    hasLandingPads = features.contains(.bti)
+    hasLandingPads = environment.settings.hasLandingPads
     hasMap = environment.settings.addressMap
     isChecked = environment.settings.memoryStrategy == .checked
     // The displacement of an address is signed, and 16 bytes are the largest access.
