@@ -30,6 +30,10 @@ package final class EmulatedAArch64: EmulatedProcessor {
   let model: AArch64Processor.Model
   let instructionLimit: UInt64
   let hostFunctions: Set<UInt>
+  let observer: Observer?
+
+  /// Sees a processor before each instruction that it executes, with the instruction's address.
+  package typealias Observer = @Sendable (AArch64Processor, UInt64) -> Void
 
   /// What an engine needs to run AArch64 code.
   ///
@@ -38,12 +42,17 @@ package final class EmulatedAArch64: EmulatedProcessor {
   ///   - instructionLimit: the most instructions of one outermost call.
   ///   - hostFunctions: addresses of further functions that code of C compilers calls, `symbols` of a link. They take
   ///     integers and pointers only, at most eight, and return one or nothing.
+  ///   - observer: sees every instruction, which is slow.
   package init(
-    model: AArch64Processor.Model = .baseline, instructionLimit: UInt64 = 2_000_000_000, hostFunctions: Set<UInt> = []
+    model: AArch64Processor.Model = .baseline, instructionLimit: UInt64 = 2_000_000_000, hostFunctions: Set<UInt> = [],
+    observer: Observer? = nil
   ) {
     self.hostFunctions = HostEntryPoints.addresses.union(hostFunctions)
+    self.observer = observer
     var settings = CompilerSettings()
     settings.architecture = .aarch64
+    // Landing pads are hints.
+    settings.cpuFeatures = .bti
     settings.memoryGuardSize = 1 << 40
     self.settings = settings
     self.model = model
@@ -147,7 +156,16 @@ final class ProcessorLane {
       stackLimit = outer
       thread.innermost = outerLane
     }
-    if isOutermost { processor.instructionLimit = kind.instructionLimit }
+    if isOutermost {
+      processor.instructionLimit = kind.instructionLimit
+      if let observer = kind.observer {
+        processor.observeInstructions { [unowned processor] pc in
+          observer(processor, pc)
+          return true
+        }
+      }
+    }
+    defer { if isOutermost && kind.observer != nil { processor.observeInstructions(nil) } }
     return try processor.call(trampoline, arguments.map { .integer64($0) }).integer
   }
 

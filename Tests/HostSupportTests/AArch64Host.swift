@@ -71,8 +71,14 @@ struct AArch64Host: Sendable {
   /// What each of them is compiled with.
   static let flags = ["-std=c17", "-Wall", "-Wextra", "-Werror", "-I\(hostSupport)/include", "-I\(hostSupport)"]
 
-  /// The program, made once.
-  static let made = Result { try AArch64Host() }
+  /// The program, made once. Its folder goes with the process, for nothing else knows when the last test is over.
+  static let made: Result<AArch64Host, any Error> = Result {
+    let host = try AArch64Host()
+    atexit {
+      if let made = try? AArch64Host.made.get() { try? FileManager.default.removeItem(at: made.folder.url) }
+    }
+    return host
+  }
 
   /// The arena of the program.
   static let arena = (start: UInt(0x60_0000_0000), size: 1 << 26)
@@ -113,11 +119,13 @@ struct AArch64Host: Sendable {
 
   /// Runs a scenario on a processor with pages of a size; throws what it says if a check fails.
   ///
-  /// Vector registers have no more than 128 bits: where they are longer, this emulator takes all of a register back from the
-  /// longer record of a signal's frame, against the kernel's documentation, by which the low 128 bits come from the
-  /// shorter one.
-  func perform(_ scenario: String, _ code: Code, pageSize: Int, inArena: Bool = false) throws -> String {
-    var arguments = ["-cpu", "max,sve=off", "-p", "\(pageSize)"]
+  /// Vector registers have no more than 128 bits, unless `processor` says otherwise: where they are longer, this emulator
+  /// takes all of a register back from the longer record of a signal's frame, against the kernel's documentation, by which
+  /// the low 128 bits come from the shorter one.
+  func perform(
+    _ scenario: String, _ code: Code, pageSize: Int = 4096, inArena: Bool = false, processor: String = "max,sve=off"
+  ) throws -> String {
+    var arguments = ["-cpu", processor, "-p", "\(pageSize)"]
     arguments += [folder.file("subject"), scenario, folder.file(code.rawValue)]
     if inArena { arguments += [folder.file("arena.eh_frame"), "\(Self.arena.start)", "\(Self.arena.size)"] }
     guard let result = try runTool("qemu-aarch64", arguments) else { throw ToolFailure(description: "no emulator") }

@@ -66,6 +66,13 @@ struct AArch64HostTests {
   @Test("traps at the end of the stack are handled on another one", arguments: AArch64Host.codes, pageSizes)
   func overflow(code: Code, pageSize: Int) throws { try perform("overflow", code, pageSize) }
 
+  @Test("signals' frames with vector registers of 2048 bits fit", arguments: ["overflow", "undefined", "out"])
+  func longVectors(scenario: String) throws {
+    let output = try AArch64Host.made.get().perform(
+      scenario, .handWritten, processor: "max,sve512=on,sve1024=on,sve2048=on")
+    #expect(output.hasSuffix("ok\n"), "\(output)")
+  }
+
   @Test(
     "wherever the text turns out to be lost, the activation ends and the host has its registers",
     arguments: AArch64Host.codes)

@@ -83,7 +83,7 @@ import Testing
   }
 
   /// C for imports to be bound to: frames of every kind that a C compiler makes, parameters on the stack.
-  private static let boundSource = """
+  static let boundSource = """
     typedef long long i64;
     static i64 kept;
     int none(void) { return 0; }
@@ -105,7 +105,7 @@ import Testing
     }
     """
 
-  private static let boundModule = """
+  static let boundModule = """
     (module
       (import "c" "none" (func $none (result i32)))
       (import "c" "twice" (func $twice (param i32) (result i32)))

@@ -11,7 +11,7 @@ import TestSupport
 import Testing
 
 /// The rules of a stretch of code.
-private struct FrameRow: Equatable, CustomStringConvertible {
+struct FrameRow: Equatable, CustomStringConvertible {
   /// Code offset of the first instruction.
   var offset: Int
   var cfa: String
@@ -25,14 +25,14 @@ private struct FrameRow: Equatable, CustomStringConvertible {
 }
 
 /// A description, by the address of its function.
-private typealias FrameTable = [Int: [FrameRow]]
+typealias FrameTable = [Int: [FrameRow]]
 
 private struct Unreadable: Error, CustomStringConvertible {
   var description: String
   init(_ line: some StringProtocol) { description = "not understood: \(line)" }
 }
 
-private enum FrameReader {
+enum FrameReader {
   /// Rows as readelf interprets them.
   static func binutils(_ artifact: URL) throws -> FrameTable {
     var table: FrameTable = [:]
