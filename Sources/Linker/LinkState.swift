@@ -58,7 +58,7 @@ final class LinkState: @unchecked Sendable {
       if let first = objects.first, first.architecture != object.architecture {
         throw LinkError(
           .wrongMachine,
-          "\(object.name) is for \(object.architecture.name), \(first.name) for \(first.architecture.name)")
+          "\(object.name) is for \(object.architecture.commonName), \(first.name) for \(first.architecture.commonName)")
       }
       objects.append(object)
     }
@@ -83,7 +83,7 @@ final class LinkState: @unchecked Sendable {
 
 extension Architecture {
   /// As people write it.
-  var name: String {
+  var commonName: String {
     switch self {
     case .x86_64: "x86-64"
     case .aarch64: "AArch64"

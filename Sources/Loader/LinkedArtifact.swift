@@ -146,7 +146,7 @@ struct LinkedArtifact: ~Copyable {
     } catch {
       let place = "\(error.section)+0x\(String(error.offset, radix: 16)): \(error.message)"
       let message =
-        if error.message.hasPrefix("symbol '") {
+        if error.section == SectionKind.symbols.name {
           "an object's symbol is not where its code or data is: \(place)"
         } else if error.section == SectionKind.ehFrame.name {
           "the objects' unwind tables do not describe their code: \(place); compile them again, those of a C compiler "
