@@ -1,7 +1,7 @@
 # make          installs what the build needs and makes .build/release/precast
 # make demo     the same, and shows the main job on a real program: compile, look, load, run
 # make test     the same with what the tests need, then every test (FILTER=Name: those whose name holds that)
-# make differential  random modules beside a peer: COUNT of them from SEED on, of each of two generators
+# make differential  random modules natively, on emulated AArch64 and in a peer: COUNT from SEED on, of each of two generators
 # make lint     the formatter's rules, none broken
 # make bench    the figures of Docs/, beside a peer's where one is installed
 # make asan     the tests under address sanitizer

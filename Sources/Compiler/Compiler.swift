@@ -82,7 +82,7 @@ public struct Compiler: Sendable {
   /// Number of threads; as many as there are processors if nil.
   public var threads: Int?
   /// For tests: a layout that makes a small text behave like a large one. An artifact made with it says so in its compiler's
-  /// version, and a cache takes none such. Objects are not laid out and ignore it.
+  /// version, and a cache takes none such. Objects are not laid out; of it they take the reach of conditional branches.
   public var testingLayout = TextLayoutTesting()
   /// Called from one thread at a time with the bytes of function bodies compiled so far, and of all.
   public var onProgress: (@Sendable (_ done: Int, _ total: Int) -> Void)?
@@ -218,7 +218,8 @@ public struct Compiler: Sendable {
       throw .wasm(error)
     }
     let environment = ModuleEnvironment(
-      module: module, binary: binary, settings: settings, boundImports: try BoundImports(bindings, of: module))
+      module: module, binary: binary, settings: settings, boundImports: try BoundImports(bindings, of: module),
+      testing: testingLayout)
     statistics.decode = clock.lap()
 
     let total = module.bodies.reduce(0) { $0 + $1.body.count }

@@ -131,7 +131,7 @@ struct FunctionCompiler<Machine: TargetMachine & ~Copyable>: ~Copyable {
   typealias Address = Machine.Address
 
   let environment: ModuleEnvironment
-  var asm = Machine.makeAssembler()
+  var asm: Machine
   var ops = OperatorBuffer()
   var map = AddressMapEncoder()
   var traps = TrapTableEncoder()
@@ -208,6 +208,7 @@ struct FunctionCompiler<Machine: TargetMachine & ~Copyable>: ~Copyable {
 
   init(environment: ModuleEnvironment) {
     self.environment = environment
+    asm = Machine.makeAssembler(environment.testing)
     let features = environment.settings.cpuFeatures
     hasBMI2 = features.contains(.bmi2)
     hasBMI1 = features.contains(.bmi1)

@@ -2,6 +2,7 @@
 // up costs a load and no reference counting.
 
 import PrecastArtifact
+import PrecastMachineCode
 import PrecastWasm
 
 /// A global as generated code reaches it.
@@ -34,11 +35,15 @@ struct ModuleEnvironment: Sendable {
   let hasMemory: Bool
   /// Imported functions that are bound to symbols. Calls to one carry its index, which the symbol of its adapter is.
   let boundImports: BoundImports
+  /// For tests: how far branches reach.
+  let testing: TextLayoutTesting
 
   init(
-    module: WasmModule, binary: WasmBinary, settings: CompilerSettings, boundImports: BoundImports = BoundImports()
+    module: WasmModule, binary: WasmBinary, settings: CompilerSettings, boundImports: BoundImports = BoundImports(),
+    testing: TextLayoutTesting = TextLayoutTesting()
   ) {
     self.boundImports = boundImports
+    self.testing = testing
     self.module = module
     self.binary = binary
     self.settings = settings

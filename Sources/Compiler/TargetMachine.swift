@@ -56,7 +56,7 @@ protocol TargetMachine: ~Copyable {
 
   /// Bytes of code that a chunk may have.
   static var maximumChunkSize: Int { get }
-  static func makeAssembler() -> Self
+  static func makeAssembler(_ testing: TextLayoutTesting) -> Self
   var offset: UInt32 { get }
   var relocationCount: Int { get }
   mutating func reset()

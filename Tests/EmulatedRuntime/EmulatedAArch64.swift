@@ -39,13 +39,14 @@ package final class EmulatedAArch64: EmulatedProcessor {
   ///
   /// - Parameters:
   ///   - model: what the processor can do beyond the baseline.
+  ///   - memoryStrategy: of the code that the engine takes. Memories are the same for each.
   ///   - instructionLimit: the most instructions of one outermost call.
   ///   - hostFunctions: addresses of further functions that code of C compilers calls, `symbols` of a link. They take
   ///     integers and pointers only, at most eight, and return one or nothing.
   ///   - observer: sees every instruction, which is slow.
   package init(
-    model: AArch64Processor.Model = .baseline, instructionLimit: UInt64 = 2_000_000_000, hostFunctions: Set<UInt> = [],
-    observer: Observer? = nil
+    model: AArch64Processor.Model = .baseline, memoryStrategy: MemoryStrategy = .reserved,
+    instructionLimit: UInt64 = 2_000_000_000, hostFunctions: Set<UInt> = [], observer: Observer? = nil
   ) {
     self.hostFunctions = HostEntryPoints.addresses.union(hostFunctions)
     self.observer = observer
@@ -53,6 +54,7 @@ package final class EmulatedAArch64: EmulatedProcessor {
     settings.architecture = .aarch64
     // Landing pads are hints.
     settings.cpuFeatures = .bti
+    settings.memoryStrategy = memoryStrategy
     settings.memoryGuardSize = 1 << 40
     self.settings = settings
     self.model = model

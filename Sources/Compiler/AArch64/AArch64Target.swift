@@ -51,7 +51,10 @@ extension AArch64Assembler: TargetMachine {
   /// Less than a branch's reach of 128 MiB, so that calls from anywhere in a function reach an island beside it; a dozen times
   /// what the largest body gives that does not mean to be large.
   static var maximumChunkSize: Int { 120 << 20 }
-  static func makeAssembler() -> AArch64Assembler { AArch64Assembler(capacity: 1 << 18) }
+  static func makeAssembler(_ testing: TextLayoutTesting) -> AArch64Assembler {
+    AArch64Assembler(
+      capacity: 1 << 18, reach19: testing.conditionalReach ?? .max, reach14: testing.testBitReach ?? .max)
+  }
   @inline(__always) var relocationCount: Int { relocations.count }
   @inline(__always) mutating func jump(_ label: Label) { b(label) }
   /// The code is in the instruction, for whoever looks at it; the handler goes by the table of trap sites.

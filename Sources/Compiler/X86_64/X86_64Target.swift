@@ -42,7 +42,7 @@ extension X86_64Assembler: TargetMachine {
 
   /// Thirty times what the largest body gives that does not mean to be large.
   static var maximumChunkSize: Int { 1 << 28 }
-  static func makeAssembler() -> X86_64Assembler { X86_64Assembler(capacity: 1 << 18) }
+  static func makeAssembler(_: TextLayoutTesting) -> X86_64Assembler { X86_64Assembler(capacity: 1 << 18) }
   @inline(__always) var relocationCount: Int { relocations.count }
   @inline(__always) var finishedOutOfReach: Bool { false }
   @inline(__always) mutating func reserve(_ n: Int) {}
