@@ -67,6 +67,24 @@ import Testing
     if layout == 0 { #expect(try inMemory.serialize() == [UInt8](Data(contentsOf: file))) }
   }
 
+  @Test("Equal types share their trampolines in what is linked", arguments: [false, true])
+  func equalTypes(sections: Bool) throws {
+    // (type (func (result i32))) twice, a function of each: "a" gives 1, "b" 2.
+    let wasm: [UInt8] = [
+      0x00, 0x61, 0x73, 0x6D, 1, 0, 0, 0, 1, 9, 2, 0x60, 0, 1, 0x7F, 0x60, 0, 1, 0x7F, 3, 3, 2, 0, 1,
+      7, 9, 2, 1, 0x61, 0, 0, 1, 0x62, 0, 1, 10, 11, 2, 4, 0, 0x41, 1, 0x0B, 4, 0, 0x41, 2, 0x0B,
+    ]
+    var options = ObjectOptions()
+    options.hasFunctionSections = sections
+    let object = try Compiler().compileObject(WasmBinary(wasm), options: options)
+    let module = try Module(engine: Engine(), linking: [LinkableObject(object, name: "types.o")])
+    try module.artifact.artifact.verify()
+    let instance = try module.instantiate(store: Store(engine: module.engine), imports: Imports())
+    for (name, value) in [("a", UInt32(1)), ("b", 2)] {
+      #expect(try instance.exports[function: name]?.invoke([]).map(\.description) == ["\(Value.i32(value))"])
+    }
+  }
+
   @Test("Tables about code say the same of every instruction, wherever code has gone", arguments: layouts.indices)
   func tables(layout: Int) throws {
     let module = try Module(engine: Engine(), linking: [try object("hello")], layout: Self.layouts[layout])
