@@ -1,6 +1,7 @@
 # make          installs what the build needs and makes .build/release/precast
 # make demo     the same, and shows the main job on a real program: compile, look, load, run
-# make test     the same with what the tests need, then every test (FILTER=Name: those whose name holds that)
+# make test     the same with what the tests need, then every test (FILTER=Name: those whose name holds that), and those of the
+#               runtime once more with code for AArch64
 # make differential  random modules natively, on emulated AArch64 and in a peer: COUNT from SEED on, of each of two generators
 # make lint     the formatter's rules, none broken
 # make bench    the figures of Docs/, beside a peer's where one is installed
@@ -41,6 +42,7 @@ demo: build
 
 test: setup-test corpus
 	@$(WITH) swift test $(TESTS) $(if $(FILTER),--filter $(FILTER))
+	@[ -n "$(FILTER)" ] || PRECAST_TEST_MACHINE=aarch64 $(WITH) swift test $(TESTS) --filter RuntimeTests
 
 differential: setup-test
 	@PRECAST_DIFFERENTIAL_COUNT=$(or $(COUNT),5000) PRECAST_DIFFERENTIAL_SEED=$(or $(SEED),1000) \

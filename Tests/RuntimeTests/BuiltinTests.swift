@@ -5,7 +5,8 @@ import PrecastArtifact
 import PrecastMachineCode
 import Testing
 
-@Suite(.enabled(if: WAT.isAvailable)) struct Builtins {
+// (Code by hand is of one machine.)
+@Suite(.enabled(if: WAT.isAvailable && !World.isEmulated)) struct Builtins {
   /// An instance whose exports are the built-ins, by the names of their cases, as functions of `i64`s.
   func instance(_ world: World, _ declarations: String, functions: [(text: String, body: HandMadeModule.Body)] = [])
     throws -> Instance

@@ -27,7 +27,8 @@ import Testing
   }
 }
 
-@Suite(.enabled(if: WAT.isAvailable)) struct CallingConvention {
+// (Code by hand is of one machine.)
+@Suite(.enabled(if: WAT.isAvailable && !World.isEmulated)) struct CallingConvention {
   @Test func passesArgumentsAndResultsInRegistersAndOnTheStack() throws {
     let world = World()
     let bytes = try HandMadeModule.artifact(

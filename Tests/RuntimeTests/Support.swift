@@ -2,18 +2,39 @@
 
 import Foundation
 import Precast
+import PrecastArtifact
+import PrecastCompiler
+import PrecastEmulatedRuntime
+import PrecastWasm
 import Synchronization
 import Testing
 
 /// What the tests of one behaviour need: an engine and a store.
 struct World {
-  let engine = Engine()
+  let engine = World.engine()
   let store: Store
 
   init(limits: StoreLimits = StoreLimits()) { store = Store(engine: engine, limits: limits) }
 
   /// Compiles a module from text.
-  func module(_ text: String) throws -> Module { try Module(engine: engine, wasm: try WAT.binary(text)) }
+  func module(_ text: String) throws -> Module { try World.module(text, engine) }
+
+  /// Whether the tests' modules are for AArch64, and run by an emulated processor (`PRECAST_TEST_MACHINE=aarch64`).
+  static let isEmulated = ProcessInfo.processInfo.environment["PRECAST_TEST_MACHINE"] == "aarch64"
+
+  /// An engine for the tests' modules.
+  static func engine(_ configuration: EngineConfiguration = EngineConfiguration()) -> Engine {
+    Engine(configuration: configuration, processor: isEmulated ? EmulatedAArch64() : nil)
+  }
+
+  /// Compiles a module from text for such an engine.
+  static func module(_ text: String, _ engine: Engine) throws -> Module {
+    let binary = try WAT.binary(text)
+    guard isEmulated else { return try Module(engine: engine, wasm: binary) }
+    var settings = CompilerSettings()
+    settings.architecture = .aarch64
+    return try Module(engine: engine, deserialize: try Compiler(settings: settings).compile(WasmBinary(binary)))
+  }
 
   /// Compiles and instantiates a module from text.
   @discardableResult
