@@ -233,6 +233,10 @@ extension Artifact {
       for position in try info.memoryImage(index) {
         let extent = try info.imageExtent(position)
         _ = try fileOffset(of: extent)
+        // They are mapped.
+        guard extent.size > 0, (extent.memoryOffset | extent.size) % header.record.settings.pageSize == 0 else {
+          throw .damaged(.info, 0, "the image of memory \(index) does not consist of whole pages")
+        }
         let (size, overflow) = memory.limits.minimum.multipliedReportingOverflow(by: 65536)
         guard overflow || (extent.memoryOffset <= size && extent.size <= size - extent.memoryOffset) else {
           throw .damaged(.info, 0, "the image of memory \(index) does not fit into it")

@@ -142,11 +142,19 @@ struct LinkedArtifact: ~Copyable {
     do throws(ArtifactError) {
       // The image stays while this looks at it.
       let artifact = try unsafe Artifact(ByteRegion(base: base, count: file.count))
-      if module != nil { try artifact.checkStructure() } else { try artifact.checkLinkedCode() }
+      if module != nil {
+        // Without entries nobody could unwind, and the compiler makes one for each piece of code.
+        guard artifact.header.extent(of: .ehFrame).size > 0 else {
+          throw ArtifactError(.damaged, section: "section headers", offset: 0, message: "there is no .eh_frame")
+        }
+        try artifact.checkStructure()
+      } else {
+        try artifact.checkLinkedCode()
+      }
     } catch {
       let place = "\(error.section)+0x\(String(error.offset, radix: 16)): \(error.message)"
       let message =
-        if error.section == SectionKind.symbols.name {
+        if error.message.hasPrefix("symbol '") {
           "an object's symbol is not where its code or data is: \(place)"
         } else if error.section == SectionKind.ehFrame.name {
           "the objects' unwind tables do not describe their code: \(place); compile them again, those of a C compiler "

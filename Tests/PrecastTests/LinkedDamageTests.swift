@@ -106,7 +106,8 @@ private struct PatchedObject {
     return toFile?.message ?? ""
   }
 
-  @Test("A table that is missing is named", arguments: [".wasmtime.traps", ".rodata.wasm", ".wasmtime.info"])
+  @Test(
+    "A table that is missing is named", arguments: [".wasmtime.traps", ".rodata.wasm", ".wasmtime.info", ".eh_frame"])
   func missing(section: String) throws {
     var object = try Self.object("hello")
     try object.remove(section)
@@ -114,6 +115,8 @@ private struct PatchedObject {
     #expect(message.hasPrefix("a.o: "))
     if section == ".wasmtime.info" {
       #expect(message == "a.o: a wasm module without its tables")
+    } else if section == ".eh_frame" {
+      #expect(message.contains("there is no .eh_frame"), "\(message)")
     } else {
       let what = section == ".rodata.wasm" ? "an extent lies outside the data image" : "the section is missing"
       #expect(message.contains("\(section)+0x0: \(what)"), "\(message)")

@@ -85,9 +85,7 @@ enum X86_64Relocations {
       return context.store(addressOf: target, addend, in: field, as: UInt8.self, -1 << 7, 1 << 8)
     case 2, 4:  // R_X86_64_PC32, PLT32: S + A - P
       if target.isUndefinedWeak, context.base == nil, case .branch = use(relocation.type, field) {
-        // Never taken, since whoever branches has compared the address with 0: to the next instruction, as on AArch64.
-        field.store(UInt32(0))
-        return .done
+        return trapInsteadOfBranch(field)
       }
       return context.store(distanceOf: target, addend, in: field, as: UInt32.self, -1 << 31, 1 << 31)
     case 13:  // R_X86_64_PC16
@@ -123,6 +121,24 @@ enum X86_64Relocations {
     case 33:  // R_X86_64_SIZE64
       field.store(target.size &+ addend)
     default: return .unsupported
+    }
+    return .done
+  }
+
+  // A branch to a function that nobody defines. Whoever branches should have compared its address with 0 first; who has not
+  // gets `ud2`, since to go on behind a call would leave a return address on the stack, and behind a jump is other code.
+  private static func trapInsteadOfBranch(_ field: RelocationField) -> RelocationOutcome {
+    guard field.has(-1, 4) else { return .outside }
+    switch field.load(UInt8.self, at: -1) {
+    case 0xE8, 0xE9:  // call, jmp: ud2; nop dword [rax]
+      field.store(UInt16(0x0B0F), at: -1)
+      field.store(UInt8(0x0F), at: 1)
+      field.store(UInt16(0x001F), at: 2)
+    case let opcode where opcode & 0xF0 == 0x80 && field.has(-2, 4) && field.load(UInt8.self, at: -2) == 0x0F:
+      // jcc: the opposite condition, over ud2; nop; nop
+      field.store(UInt16(opcode & 0x0F ^ 0x71) | 0x0400, at: -2)
+      field.store(UInt32(0x9090_0B0F))
+    default: field.store(UInt32(0))
     }
     return .done
   }
