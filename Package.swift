@@ -47,7 +47,7 @@ let package = Package(
       swiftSettings: settings),
     .target(
       name: "PrecastArtifactWriter",
-      dependencies: ["PrecastArtifact", "PrecastVerification", "CLibELF"],
+      dependencies: ["PrecastArtifact", "PrecastVerification", "CLibELF", "CPrecastHost"],
       path: "Sources/ArtifactWriter", swiftSettings: settings),
     .target(
       name: "PrecastCompiler", dependencies: ["PrecastWasm", "PrecastMachineCode", "PrecastArtifactWriter"],

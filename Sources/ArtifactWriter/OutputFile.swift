@@ -6,7 +6,7 @@
 // files without names, the temporary name is there from the start. An artifact that nobody wants on
 // disk goes to a `memfd` by the same code.
 
-import CLibELF
+import CPrecastHost
 import Glibc
 import Synchronization
 
@@ -31,14 +31,15 @@ struct OutputFile: ~Copyable {
 
   /// A new file without a name.
   static func memory() throws(ArtifactWriterError) -> OutputFile {
-    let descriptor = unsafe precast_memory_file("precast-artifact")
-    guard descriptor >= 0 else { throw failure("memfd_create", "") }
+    let descriptor = unsafe precast_new_memfd("precast-artifact")
+    guard descriptor >= 0 else { throw failure("memfd_create", "", errno: -descriptor) }
     return OutputFile(descriptor: descriptor, path: "")
   }
 
   /// Makes the contents of a `memory()` file final.
   func seal() throws(ArtifactWriterError) {
-    guard precast_seal_memory_file(descriptor) == 0 else { throw Self.failure("seal", path) }
+    let result = precast_seal_memfd(descriptor)
+    guard result == 0 else { throw Self.failure("seal", path, errno: -result) }
   }
 
   /// A descriptor of the file that the caller closes.
@@ -133,7 +134,7 @@ struct OutputFile: ~Copyable {
   }
 
   private static func temporary(beside path: String) throws(ArtifactWriterError) -> OutputFile {
-    let unnamed = unsafe precast_unnamed_file(directory(of: path))
+    let unnamed = unsafe precast_open_unnamed(directory(of: path))
     if unnamed >= 0 { return OutputFile(descriptor: unnamed, path: "") }
     for _ in 0..<1000 {
       let name = temporaryName(beside: path)
@@ -149,8 +150,9 @@ struct OutputFile: ~Copyable {
   ) throws(ArtifactWriterError) -> String {
     for _ in 0..<1000 {
       let name = temporaryName(beside: path)
-      if unsafe precast_name_file(file.descriptor, name) == 0 { return name }
-      if errno != EEXIST && errno != EINTR { throw failure("create", path) }
+      let result = unsafe precast_name_unnamed(file.descriptor, name)
+      if result == 0 { return name }
+      if result != -EEXIST && result != -EINTR { throw failure("create", path, errno: -result) }
     }
     throw failure("create", path, errno: EEXIST)
   }

@@ -114,9 +114,9 @@ extension Workbench {
         add(title, .microseconds, [("finished", finished.median), ("object", object.median)])
         add("\(title), least", .microseconds, [("finished", finished.minimum), ("object", object.minimum)])
       }
-      add("  read", .microseconds, [("object", times.read.median)])
+      add("of it read", .microseconds, [("object", times.read.median)])
       for step in LinkStep.allCases {
-        add("  \(step.title)", .microseconds, [("object", times.steps[step.rawValue].median)])
+        add("of it \(step.title)", .microseconds, [("object", times.steps[step.rawValue].median)])
       }
       add("link to a file", .microseconds, [("object", times.link.median)])
     }
