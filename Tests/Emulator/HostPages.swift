@@ -14,12 +14,27 @@ package final class HostPages {
 
   /// Maps zero pages, readable and writable by the host.
   ///
-  /// - Parameter isReserved: only take the addresses, so that nothing else gets them.
-  package init(count: Int, isReserved: Bool = false) throws(ProcessorError) {
+  /// - Parameters:
+  ///   - isReserved: only take the addresses, so that nothing else gets them.
+  ///   - neighbor: an address that the pages are to be less than 2 GiB away from, if there is room.
+  package init(count: Int, isReserved: Bool = false, near neighbor: UInt64? = nil) throws(ProcessorError) {
     let rounded = max(1, (count + Self.pageSize - 1) / Self.pageSize) * Self.pageSize
+    let protection = isReserved ? PROT_NONE : PROT_READ | PROT_WRITE
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+    if let neighbor {
+      for distance in (1...31).flatMap({ [$0, -$0] }) {
+        let hint = (neighbor &+ UInt64(bitPattern: Int64(distance) << 26)) & ~UInt64(Self.pageSize - 1)
+        // Only there, and only if nobody has these addresses (MAP_FIXED_NOREPLACE).
+        let pages = unsafe mmap(
+          UnsafeMutableRawPointer(bitPattern: UInt(hint)), rounded, protection, flags | 0x10_0000, -1, 0)
+        guard let pages = unsafe pages, unsafe pages != MAP_FAILED else { continue }
+        address = UInt64(UInt(bitPattern: pages))
+        self.count = rounded
+        return
+      }
+    }
     // A new mapping at addresses that nobody has.
-    let pages = unsafe mmap(
-      nil, rounded, isReserved ? PROT_NONE : PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    let pages = unsafe mmap(nil, rounded, protection, flags, -1, 0)
     guard let pages = unsafe pages, unsafe pages != MAP_FAILED else { throw .outOfMemory(errno) }
     address = UInt64(UInt(bitPattern: pages))
     self.count = rounded
