@@ -16,6 +16,13 @@ import Testing
     #expect(try folder.read("guest.cwasm").prefix(4) == Data([0x7F, 0x45, 0x4C, 0x46]))
   }
 
+  @Test func whatIsReadFromAPipeNeedsANameToGoTo() throws {
+    try folder.add("guest.wasm")
+    #expect(try Command.shell("cat guest.wasm | \"$precast\" compile /dev/stdin", in: folder).status == 64)
+    #expect(try Command.shell("cat guest.wasm | \"$precast\" compile /dev/stdin -o out.cwasm", in: folder).status == 0)
+    #expect(folder.names.filter { $0.hasSuffix("wasm") } == ["guest.wasm", "out.cwasm"])
+  }
+
   @Test func aNameWithoutWasmIsExtended() throws {
     try folder.add("guest.wasm", as: "program.v1")
     #expect(try Command.run("compile", "program.v1", in: folder).status == 0)
