@@ -127,13 +127,14 @@ struct CompileCommand: ParsableCommand {
 
   private func read(before output: String) throws(Failure) -> WasmBinary {
     let file = try InputFile(path: input)
-    if self.output == nil && !file.isRegular {
-      throw Failure("\(input): this is no regular file, so say with -o where the output goes", code: Exit.usage)
-    }
     if file.isSame(as: output) { throw Failure("\(output): the output would take the place of the input") }
     let wasm = try file.contents(ifOneOf: [.wasm])
     switch FileKind(wasm) {
-    case .wasm: return wasm
+    case .wasm:
+      if self.output == nil && !file.isRegular {
+        throw Failure("\(input): this is no regular file, so say with -o where the output goes", code: Exit.usage)
+      }
+      return wasm
     case .elf: throw Failure("\(input): this is an ELF file, not a wasm module; is it compiled already?")
     case .archive, .bitcode, .other:
       throw Failure("\(input): this is no wasm module; it does not start with \\0asm")

@@ -223,7 +223,8 @@ import Testing
     let object = try assemble(".weak w\nf: call w\njmp w\njne w\nret\n", "weak.s", scratch)
     let linker = try Linker([object.input])
     let placement = LinkPlacement(linker.sizes, pageSize: 4096)
-    let text = bytes(try linker.link(placement).text)
+    let image = try linker.link(placement)
+    let text = withExtendedLifetime(image) { bytes(image.text) }
     let trap: [UInt8] = [0x0F, 0x0B]
     // As long as what stood there; the last is `je` over the trap.
     let expected = trap + [0x0F, 0x1F, 0] + trap + [0x0F, 0x1F, 0] + [0x74, 4] + trap + [0x90, 0x90] + [0xC3]
